@@ -1,0 +1,31 @@
+"""`python -m embedding_serving prepare | embed`: one image, a command a role."""
+
+import os
+import sys
+from collections.abc import Callable
+
+ROLES = ("prepare", "embed")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = sys.argv[1:] if argv is None else argv
+    if len(args) != 1 or args[0] not in ROLES:
+        print(f"usage: python -m embedding_serving {' | '.join(ROLES)}   (settings come from the environment)", file=sys.stderr)
+        return 2
+    return _role(args[0])()
+
+
+def _role(name: str) -> Callable[[], int]:
+    """Imports only what the role needs: `prepare` starts without a web server, `embed` without a hub client."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if name == "prepare":
+        from .prepare.main import main as prepare
+
+        return prepare
+    from .embed.main import main as embed
+
+    return embed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
