@@ -1,0 +1,3 @@
+module localcluster/testbox
+
+go 1.24.0

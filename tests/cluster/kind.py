@@ -1,0 +1,75 @@
+"""The kind backend, through pytest-kind, where a Docker engine answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cluster import layout
+from cluster.command import run
+from cluster.images import archived_image
+from cluster.interface import Capability, ClusterError
+from cluster.kubectl import Kubectl
+from cluster.progress import step
+
+_NODE = f"{layout.NAME}-control-plane"
+
+
+class KindCluster:
+    """pytest-kind fetches kind and creates and deletes the cluster; kubectl is our own build.
+
+    Of pytest-kind's own `kubectl` and `port_forward` nothing is used: the first needs a download of its own, the second
+    opens its port ten times over.
+    """
+
+    name = layout.NAME
+    capabilities = frozenset({Capability.REAL_KUBELET, Capability.VOLUMES, Capability.FAKE_GPU})
+
+    def __init__(self) -> None:
+        try:
+            from pytest_kind.cluster import KindCluster as PytestKind
+        except ImportError as missing:
+            raise ClusterError("the kind backend needs pytest-kind: pip install pytest-kind") from missing
+        self._kind = PytestKind(self.name)
+        self.kubeconfig = Path(self._kind.kubeconfig_path).resolve()
+        self._kubectl = Kubectl(self.kubeconfig)
+
+    def up(self) -> None:
+        with step("creating the kind cluster"):
+            self._kind.create()
+
+    def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> str:  # noqa: A002
+        return self._kubectl(*args, input=input, check=check)
+
+    def has_image(self, reference: str, digest: str | None = None) -> bool:
+        rows = run(["docker", "exec", _NODE, "ctr", "--namespace=k8s.io", "images", "ls"]).splitlines()[1:]
+        present = {row.split()[0]: row.split()[2] for row in rows if len(row.split()) > 2}
+        return reference in present and digest in (None, present[reference])
+
+    def load_image(self, oci_archive: Path) -> bool:
+        image = archived_image(oci_archive)
+        if self.has_image(image.reference, image.digest):
+            return False
+        with step(f"loading {image.reference}"):
+            self._kind.ensure_kind()
+            run([self._kind.kind_path, "load", "image-archive", f"--name={self.name}", oci_archive])
+        return True
+
+    def port_forward(self, target: str, port: int, *, namespace: str = "default") -> AbstractContextManager[int]:
+        return self._kubectl.port_forward(target, port, namespace=namespace)
+
+    def audit_events(self, since: datetime) -> Iterator[dict[str, Any]]:
+        raise ClusterError("the kind backend keeps no audit log")
+
+    def set_gpus(self, count: int) -> None:
+        claimed = {"nvidia.com/gpu": str(count) if count else None}
+        change = json.dumps({"status": {"capacity": claimed, "allocatable": claimed}})
+        self.kubectl("patch", "node", _NODE, "--subresource=status", "--type=merge", f"--patch={change}")
+
+    def delete(self) -> None:
+        with step("deleting the kind cluster"):
+            self._kind.delete()
