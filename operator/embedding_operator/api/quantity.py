@@ -49,6 +49,6 @@ Quantity = Annotated[
 
 PositiveQuantity = Annotated[
     Quantity,
-    Rule("!isQuantity(string(self)) || quantity(string(self)).sign() > 0", "must be more than zero"),
+    Rule("!isQuantity(string(self)) || quantity(string(self)).isGreaterThan(quantity('0'))", "must be more than zero"),
 ]
 """A quantity above zero."""
