@@ -1,8 +1,8 @@
-"""The project's container images, made with docker or buildah and skipped while nothing that goes into them has changed.
+"""The project's container images, made with docker or buildah, and only when something that goes into them has changed.
 
-    from images import build, model_image
-    serving = build("serving")["serving"]       # an Image: reference, digest, OCI archive
-    other = model_image("other", directory)     # a model as an image, files under MODEL_PATH
+from images import build, model_image
+serving = build("serving")["serving"]       # an Image: reference, digest, OCI archive
+other = model_image("other", directory)     # a model as an image, files under MODEL_PATH
 """
 
 from images.build import build, model_image

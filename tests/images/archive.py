@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +69,7 @@ def write(exported: Exported, archive: Path, *, names: Sequence[str]) -> None:
         _add(tar, _blob_path(exported.digest), exported.manifest)
         for digest in dict.fromkeys(exported.wanted):
             tar.add(exported.blobs[digest], _blob_path(digest), filter=_anonymous)
-    os.replace(unfinished, archive)
+    unfinished.replace(archive)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A stand-in for `python:3.11-slim` where no image registry can be reached: Debian's own minimal system with its Python.
+"""A stand-in for `python:3.11-slim` where no image registry can be reached: a minimal Debian with its own Python.
 
 It serves builds on this machine; published images are built on the real one (`--base python:3.11-slim@sha256:…`).
 """
@@ -41,7 +41,7 @@ def make(folder: Path) -> Path:
         done = subprocess.run(argv, capture_output=True, text=True, errors="replace", env={**os.environ, "LC_ALL": "C"})
         if done.returncode != 0:
             said = (done.stdout + done.stderr).strip()[-_TAIL_CHARACTERS:]
-            raise ImageError(f"debootstrap failed (exit {done.returncode}); is a Debian mirror reachable? Its last words: {said}")
+            raise ImageError(f"debootstrap failed; is a Debian mirror reachable? Its last words: {said}")
         for path in _UNNEEDED:
             _empty(root / path)
         subprocess.run(["tar", "-C", str(root), "--numeric-owner", "--sort=name", "-cf", str(tar), "."], check=True)
@@ -57,7 +57,7 @@ def _empty(folder: Path) -> None:
 
 
 def _mirror() -> list[str]:
-    """The mirror that this machine installs Debian packages from, if it is one of Debian; else debootstrap's own choice."""
+    """The mirror of Debian that this machine installs packages from; without one, debootstrap chooses."""
     if shutil.which("apt-get") is None:
         return []
     argv = ["apt-get", "indextargets", "--format", "$(ORIGIN) $(CODENAME) $(SITE)", "Created-By: Packages"]

@@ -29,7 +29,7 @@ _TAG_LENGTH = 12
 
 
 def build(*names: str, base: str | None = None, refresh: bool = False) -> dict[str, Image]:
-    """The named images (`operator`, `serving`, `torch`, `model`; none = all but `torch`), built where inputs have changed.
+    """The named images (of ALL; none = EVERYDAY), each built if its inputs have changed.
 
     `base` is the image to build on (default: the environment's EO_BASE_IMAGE, then the engine's own choice); `refresh`
     makes or pulls it anew. Raises ImageError.
@@ -42,7 +42,7 @@ def build(*names: str, base: str | None = None, refresh: bool = False) -> dict[s
 
 
 def model_image(name: str, directory: Path) -> Image:
-    """An image with the model files of `directory` under MODEL_PATH, named `localhost/embedding-operator-model-<name>`."""
+    """`localhost/embedding-operator-model-<name>`: the files of `directory`, under MODEL_PATH. Raises ImageError."""
     with _engine(None) as engine:
         return _ensure(model(name, directory), engine, engine.base(refresh=False))
 

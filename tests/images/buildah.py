@@ -1,4 +1,4 @@
-"""buildah: images without an engine that runs all the time. Works as root without Docker, in a container or a bare machine.
+"""buildah: images without a daemon, as root, on a bare machine or in a container.
 
 All of its state lies in one folder of ours, so that whatever a killed build left there is ours to sweep away.
 """
@@ -24,6 +24,7 @@ from images.recipes import CACHE, Recipe
 
 _STORE = CACHE / "storage"
 _PACKAGE = "buildah"
+_BUILD = ("build", "--isolation", "chroot", "--network", "host", "--layers")
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class Buildah:
         return found if found and not refresh else self._make_stand_in(wanted)
 
     def build(self, recipe: Recipe, reference: str, arguments: Mapping[str, str], note: Note) -> None:
-        install(_PACKAGE)
-        output(self._command("rm", "--all"), env=self._environment(), keep_open=self.keep_open)  # of builds that were killed
+        self._output("rm", "--all")  # containers of builds that were killed
         flags = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
         target = ["--target", recipe.target] if recipe.target else []
         with build_secrets() as secrets:
             argv = self._command(
-                *("build", "--isolation", "chroot", "--network", "host", "--layers", "--timestamp", "0", "--tag", reference),
-                *(*flags, *target, *secrets, "--file", str(recipe.dockerfile), str(recipe.context)),
+                *_BUILD,
+                *("--timestamp", "0", "--tag", reference, *flags, *target, *secrets),
+                *("--file", str(recipe.dockerfile), str(recipe.context)),
             )
             log = CACHE / "logs" / f"{recipe.name}.log"
             run_logged(argv, log, note, env=self._environment(), keep_open=self.keep_open)
@@ -71,7 +72,7 @@ class Buildah:
             reference = f"{wanted}{sha256(root_tar.read_bytes()).hexdigest()[:8]}"
             dockerfile = Path(folder, "Dockerfile")
             dockerfile.write_text(f"FROM scratch\nADD {root_tar.name} /\n")
-            self._output("build", "--isolation", "chroot", "--tag", reference, "--file", str(dockerfile), folder)
+            self._output(*_BUILD, "--tag", reference, "--file", str(dockerfile), folder)
         self.prune(stand_in.REPOSITORY, reference)
         return reference
 
@@ -90,7 +91,7 @@ class Buildah:
         return [_PACKAGE, "--root", str(_STORE), "--runroot", str(_run_root()), *words]
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "STORAGE_DRIVER": os.environ.get("STORAGE_DRIVER", "overlay"), "BUILDAH_LAYERS": "true"}
+        return {**os.environ, "STORAGE_DRIVER": os.environ.get("STORAGE_DRIVER", "overlay")}
 
 
 def _run_root() -> Path:

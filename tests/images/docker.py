@@ -62,7 +62,8 @@ def answers() -> bool:
     if shutil.which("docker") is None:
         return False
     try:
-        done = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, timeout=_PROBE_SECONDS)
+        argv = ["docker", "version", "--format", "{{.Server.Version}}"]
+        done = subprocess.run(argv, capture_output=True, timeout=_PROBE_SECONDS)
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0

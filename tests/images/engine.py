@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from images.archive import Exported
 from images.image import ImageError
@@ -22,7 +22,8 @@ Note = Callable[[str], None]
 class Engine(Protocol):
     """Errors are ImageError. No call is made while another process builds (see images.build)."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def base(self, refresh: bool) -> str:
         """A name for the base image that the builds may use, and that changes when the base does."""
@@ -39,13 +40,19 @@ class Engine(Protocol):
         ...
 
 
-def run_logged(argv: Sequence[str], log: Path, note: Note, *, env: Mapping[str, str], keep_open: Sequence[int] = ()) -> None:
-    """Run to the end; every line goes to `log`, lines that mark a step also to `note`. ImageError with the last lines."""
+def run_logged(
+    argv: Sequence[str], log: Path, note: Note, *, env: Mapping[str, str], keep_open: Sequence[int] = ()
+) -> None:
+    """Run to the end, every line to `log` and to `note`. ImageError with the last lines if it fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
-        process = subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=env, pass_fds=keep_open
-        )
+        pipes: dict[str, Any] = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+            "errors": "replace",
+        }
+        process = subprocess.Popen(argv, env=env, pass_fds=keep_open, **pipes)
         try:
             _follow(process, file.write, note)
         finally:
@@ -54,7 +61,7 @@ def run_logged(argv: Sequence[str], log: Path, note: Note, *, env: Mapping[str, 
             process.wait()
     if process.returncode != 0:
         tail = "\n".join(log.read_text().splitlines()[-_TAIL_LINES:])
-        raise ImageError(f"{argv[0]} build failed (exit {process.returncode}); the whole output is in {log}; its end:\n{tail}")
+        raise ImageError(f"{argv[0]} build failed; the whole output is in {log}, its end:\n{tail}")
 
 
 def _follow(process: subprocess.Popen[str], write: Callable[[str], int], note: Note) -> None:

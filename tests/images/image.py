@@ -36,7 +36,7 @@ class Image:
 
 
 def load(archive: Path) -> Image | None:
-    """The image that `archive` is known to hold, or None where either of the two files is missing, cut short or foreign."""
+    """The image that `archive` is known to hold; None where it or its record is missing, cut short or foreign."""
     try:
         record = json.loads(_record(archive).read_text())
         whole = archive.stat().st_size == record.pop("archive_bytes")

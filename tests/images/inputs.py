@@ -12,7 +12,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def hash_of(paths: Iterable[Path], *, relative_to: Path, also: Iterable[str] = ()) -> str:
-    """SHA-256 over names and contents of files and folders, and over the strings `also`. Modes and times do not count."""
+    """SHA-256 over names and contents of files, and over the strings `also`; modes and times do not count."""
     total = hashlib.sha256()
     for word in also:
         total.update(f"{word}\0".encode())

@@ -18,10 +18,9 @@ def install(*programs: str) -> None:
     by_hand = f"install {' and '.join(missing)} (apt-get install {' '.join(missing)}), or start a Docker engine"
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise ImageError(f"images need {' and '.join(missing)}: {by_hand}")
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with step(f"installing {' and '.join(missing)}"):
         for words in (["update", "-qq"], ["install", "-qq", "--yes", "--no-install-recommends", *missing]):
-            done = subprocess.run(
-                ["apt-get", *words], capture_output=True, text=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            )
+            done = subprocess.run(["apt-get", *words], capture_output=True, text=True, env=quiet)
         if done.returncode != 0:
             raise ImageError(f"apt-get could not install {' '.join(missing)} ({done.stderr.strip()[-200:]}): {by_hand}")

