@@ -130,10 +130,10 @@ def definition(kind: Kind) -> dict[str, Any]:
 
 def schema(kind: Kind) -> Schema:
     """Structural schema of a whole object of `kind`."""
-    properties = {
+    properties: Schema = {
         "apiVersion": {"type": "string", "description": f"Always {GROUP}/{VERSION}."},
         "kind": {"type": "string", "description": f"Always {kind.kind}."},
-        "metadata": {"type": "object"},
+        "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
         "spec": structural(_part(kind, "spec"), "spec"),
         "status": structural(_part(kind, "status"), "status"),
     }
@@ -146,7 +146,8 @@ def schema(kind: Kind) -> Schema:
         "required": ["spec"],
         "properties": properties,
         "x-kubernetes-validations": [
-            {"rule": rule.rule, "message": f"metadata.name: {rule.message}"} for rule in _NAME_RULES
+            {"rule": rule.rule, "message": f"metadata.name: {rule.message}", "fieldPath": ".metadata.name"}
+            for rule in _NAME_RULES
         ],
     }
 

@@ -101,12 +101,11 @@ class _Converter:
 
 
 def _validation(rule: dict[str, str], path: str) -> Schema:
-    member = rule["member"]
-    out = {
-        "rule": rule["rule"],
-        "message": f"{path}.{member}: {rule['message']}" if member else f"{path}: {rule['message']}",
-    }
-    return out | ({"fieldPath": f".{member}"} if member else {})
+    where = f"{path}.{rule['member']}" if rule["member"] else path
+    out = {"rule": rule["rule"], "message": f"{where}: {rule['message']}"}
+    if rule["member"]:
+        out["fieldPath"] = f".{rule['member']}"
+    return out
 
 
 def _described(text: str, default: Any) -> str:

@@ -28,13 +28,18 @@ class MetricTarget(Part):
 
     rules: ClassVar = (
         Rule(
-            "self.type in ['Pods', 'External'] == has(self.name)",
-            "names the metric of type Pods or External, and belongs to those alone",
+            "has(self.name) || !(self.type in ['Pods', 'External'])",
+            "is required for type Pods or External: set the name of your metric",
+            member="name",
+        ),
+        Rule(
+            "!has(self.name) || self.type in ['Pods', 'External']",
+            "belongs to type Pods or External: remove it",
             member="name",
         ),
         Rule(
             "!has(self.matchLabels) || self.type in ['Pods', 'External']",
-            "selects among metrics of type Pods or External: remove it",
+            "belongs to type Pods or External: remove it",
             member="matchLabels",
         ),
         Rule(

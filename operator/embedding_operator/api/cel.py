@@ -1,6 +1,6 @@
 """Rules that the API server evaluates itself (CEL), written beside the type that they hold for."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import GetJsonSchemaHandler
@@ -41,8 +41,7 @@ def with_rules(schema: JsonSchemaValue, *rules: Rule) -> JsonSchemaValue:
     """`schema` with `rules` after those it has."""
     if not rules:
         return schema
-    added = [{"rule": rule.rule, "message": rule.message, "member": rule.member} for rule in rules]
-    return {**schema, VALIDATIONS: [*schema.get(VALIDATIONS, []), *added]}
+    return {**schema, VALIDATIONS: [*schema.get(VALIDATIONS, []), *map(asdict, rules)]}
 
 
 def list_map(*keys: str) -> Keys:

@@ -107,6 +107,14 @@ class Model(Part):
     """What decides the vectors. A change here, credentials aside, is a new revision that stands beside the old one."""
 
     rules: ClassVar = (
+        *(
+            Rule(
+                f"!has(self.{member}) || self.{member} == 'Auto' || !has(self.task) || self.task == 'Embed'",
+                "is for task Embed alone, a re-ranker has no vectors: remove it",
+                member=member,
+            )
+            for member in ("pooling", "normalize")
+        ),
         Rule(
             "!has(self.dimensions) || !has(self.task) || self.task == 'Embed'",
             "is for task Embed alone, a re-ranker has no vectors: remove it",

@@ -47,6 +47,12 @@ Quantity = Annotated[
 ]
 """A number with an optional unit."""
 
+Amount = Annotated[
+    Quantity,
+    Rule("!isQuantity(string(self)) || !quantity(string(self)).isLessThan(quantity('0'))", "must not be negative"),
+]
+"""A quantity of zero or more."""
+
 PositiveQuantity = Annotated[
     Quantity,
     Rule("!isQuantity(string(self)) || quantity(string(self)).isGreaterThan(quantity('0'))", "must be more than zero"),

@@ -4,13 +4,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from .cel import Rule
-from .quantity import Quantity
+from .cel import Rule, list_map
+from .quantity import Amount
 from .resource import Part
 from .values import DataKey, ObjectName, OwnName, Seconds
 
 _KEY_LENGTH = 317
 _RESERVED = "^([-.a-z0-9]+[.])?(kubernetes[.]io|k8s[.]io|embedding-operator[.]io)/"
+_RESERVED_ANNOTATION = f"key.matches('{_RESERVED}') && !key.startsWith('cluster-autoscaler.kubernetes.io/')"
 
 LabelValue = Annotated[
     str,
@@ -27,7 +28,7 @@ PodLabels = Annotated[
     Labels,
     Rule(
         f"self.all(key, !key.matches('{_RESERVED}'))",
-        "keys of kubernetes.io, k8s.io and embedding-operator.io are reserved: choose a key of your own domain",
+        "keys of kubernetes.io, k8s.io and embedding-operator.io are reserved: use a key of your own domain",
     ),
 ]
 
@@ -35,9 +36,9 @@ PodAnnotations = Annotated[
     dict[str, Annotated[str, Field(max_length=4096)]],
     Field(max_length=32),
     Rule(
-        f"self.all(key, key.startsWith('cluster-autoscaler.kubernetes.io/') || !key.matches('{_RESERVED}'))",
-        "keys of kubernetes.io, k8s.io and embedding-operator.io are reserved (but cluster-autoscaler.kubernetes.io/): "
-        "choose a key of your own domain",
+        f"self.all(key, !({_RESERVED_ANNOTATION}))",
+        "keys of kubernetes.io (but cluster-autoscaler.kubernetes.io), k8s.io and embedding-operator.io are reserved: "
+        "use a key of your own domain",
     ),
 ]
 
@@ -88,12 +89,42 @@ class Cache(Part):
     """A Redis server that all replicas share; absent = each pod keeps its own in memory."""
 
 
+_CONTAINER_RESOURCE = (
+    "name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-') || name.contains('/')"
+)
+
+Amounts = Annotated[
+    dict[str, Amount],
+    Field(max_length=16),
+    Rule(
+        f"self.all(name, {_CONTAINER_RESOURCE})",
+        "a container has cpu, memory, ephemeral-storage, hugepages-<size> and <domain>/<device> alone: use those names",
+    ),
+]
+
+
 class Resources(Part):
     """CPU, memory and devices of the serving container, as in a pod."""
 
-    limits: Annotated[dict[str, Quantity], Field(max_length=16)] = Field(default_factory=dict)
+    rules: ClassVar = (
+        Rule(
+            "!has(self.limits) || !has(self.requests) || self.requests.all(name, !(name in self.limits) || "
+            "!isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name])) || "
+            "quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
+            "must be at most the limits: lower the request or raise the limit",
+            member="requests",
+        ),
+        Rule(
+            "!has(self.requests) || self.requests.all(name, !name.contains('/') || "
+            "(has(self.limits) && name in self.limits && string(self.limits[name]) == string(self.requests[name])))",
+            "of a device must equal its limit: set it in limits, and leave it out here",
+            member="requests",
+        ),
+    )
+
+    limits: Amounts = Field(default_factory=dict)
     """The most it may use; devices such as nvidia.com/gpu go here."""
-    requests: Annotated[dict[str, Quantity], Field(max_length=16)] = Field(default_factory=dict)
+    requests: Amounts = Field(default_factory=dict)
     """What the scheduler sets aside for it; absent = the limits."""
 
 
@@ -140,6 +171,37 @@ class Affinity(Part):
     """Pods to stay away from, as in a pod's affinity.podAntiAffinity."""
 
 
+class TopologySpread(Part):
+    """How evenly pods spread over the values of a node label, as in a pod."""
+
+    rules: ClassVar = (
+        Rule(
+            "!has(self.minDomains) || self.whenUnsatisfiable == 'DoNotSchedule'",
+            "needs whenUnsatisfiable: DoNotSchedule; set that or remove it",
+            member="minDomains",
+        ),
+    )
+
+    max_skew: Annotated[int, Field(ge=1, le=1000)]
+    """The most that the numbers of pods may differ."""
+    topology_key: Annotated[str, Field(min_length=1, max_length=_KEY_LENGTH)]
+    """Label of the nodes, such as topology.kubernetes.io/zone."""
+    when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"]
+    """What happens to a pod that would break the rule."""
+    label_selector: Passthrough | None = None
+    """Pods that count, as in a pod; absent = the pods of this resource."""
+    match_label_keys: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=_KEY_LENGTH)], ...], Field(max_length=16)
+    ] = ()
+    """Labels whose values must equal the new pod's for a pod to count."""
+    min_domains: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """The fewest values of the label to spread over."""
+    node_affinity_policy: Literal["Honor", "Ignore"] | None = None
+    """Whether only nodes that fit nodeSelector and affinity count; absent = Honor."""
+    node_taints_policy: Literal["Honor", "Ignore"] | None = None
+    """Whether only nodes whose taints are tolerated count; absent = Ignore."""
+
+
 class PodOverrides(Part):
     """Scheduling and labelling of the pods. Containers, volumes and security settings belong to the operator."""
 
@@ -153,11 +215,11 @@ class PodOverrides(Part):
     """Taints that the pods accept."""
     affinity: Affinity | None = None
     """Where pods may or would rather run."""
-    topology_spread_constraints: Annotated[tuple[Passthrough, ...], Field(max_length=8)] = ()
-    """How pods spread over zones or nodes, as in a pod; without a labelSelector the pods of this resource are meant."""
+    topology_spread_constraints: Annotated[tuple[TopologySpread, ...], Field(max_length=8)] = ()
+    """How pods spread over zones or nodes."""
     priority_class_name: ObjectName | None = None
     """PriorityClass of the pods."""
     runtime_class_name: ObjectName | None = None
     """RuntimeClass of the pods, such as nvidia."""
-    image_pull_secrets: Annotated[tuple[SecretReference, ...], Field(max_length=16)] = ()
+    image_pull_secrets: Annotated[tuple[SecretReference, ...], Field(max_length=16), list_map("name")] = ()
     """Secrets of the same namespace to pull images with."""

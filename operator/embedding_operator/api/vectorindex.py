@@ -159,6 +159,11 @@ class VectorIndexSpec(Part):
             member="autoscaling.minReplicas",
         ),
         Rule(
+            "!has(self.autoscaling) || self.autoscaling.maxReplicas <= 20",
+            "must be at most 20: every copy reads the writer's feed",
+            member="autoscaling.maxReplicas",
+        ),
+        Rule(
             "has(self.modelRef) || !has(self.rebuild) || !has(self.rebuild.encoders)",
             "embeds documents again and needs modelRef: remove it",
             member="rebuild.encoders",
