@@ -2,10 +2,11 @@
 
     <weights_dir>/revisions/<revision>.json   pointer: the fingerprint of a revision
     <weights_dir>/<fingerprint>/model.json    this manifest, written last
-                               /tokenizer.json
-                               /onnx/model.onnx   input_ids, attention_mask, token_type_ids (int64 [n, L])
+                               /tokenizer.json    without truncation and padding; special tokens and pairs as the model's
+                               /onnx/model.onnx   input_ids, attention_mask, token_type_ids (int64 [n, L], padded on the right)
                                                   -> embeddings (float32 [n, dim], pooled and normalised)
-                                                  or scores (float32 [n]) of a re-ranker
+                                                  or scores (float32 [n], raw logits) of a re-ranker
+                               /onnx/model.onnx.data   its weights; load the model by its path
                                /torch/            config.json and *.safetensors as the model's author published them
                                /reference.npy     float32 [len(PROBES), dim] (re-ranker: [len(PROBES)]), the fp32 truth
 """
@@ -32,7 +33,8 @@ PROBES: tuple[str, ...] = (
     "Replication lag is the time between a commit on the writer and its visibility on a reader, and it is bounded by "
     "the network, by the disk of the reader, and by how long a page takes to apply. " * 4,
 )
-"""Texts of the self-check: short and long, several scripts, code. A re-ranker scores each against the first."""
+"""Texts of the self-check: short and long, several scripts, code. They are encoded as they are, without prefix, and truncated
+to `max_tokens`. A re-ranker scores each as the document of a pair whose query is the first."""
 
 
 class PreparedModel(Frozen):
@@ -53,8 +55,12 @@ class PreparedModel(Frozen):
     precision: Precision
     engines: tuple[EngineName, ...]
     """Engines that this directory holds files for."""
+    considered: tuple[EngineName, ...] = ()
+    """Engines that were asked for; one that is here but not in `engines` can't serve this model."""
     files: dict[str, str]
     """SHA-256 of every file, by path relative to the directory."""
+    sizes: dict[str, int] = {}
+    """Bytes of every file, by the same paths."""
 
     @classmethod
     def load(cls, directory: Path) -> "PreparedModel":

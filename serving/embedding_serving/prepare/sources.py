@@ -1,0 +1,39 @@
+"""Where a model's files come from, behind one function: fetch(settings, into) -> the directory with the files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedding_serving.contract.model import DirectorySource, HTTPSource, HubSource
+from embedding_serving.contract.settings import PrepareSettings
+
+from .directory_source import open_directory
+from .fingerprint import canonical_hash
+
+
+@dataclass(frozen=True)
+class Fetched:
+    root: Path
+    paths: tuple[str, ...]
+    """The needed files, relative to `root`."""
+
+
+def source_key(settings: PrepareSettings) -> str:
+    """Name of the work directory: equal for revisions that differ in their options alone, so that they share a download."""
+    return canonical_hash([settings.source.model_dump(), settings.hub_endpoint])[:16]
+
+
+def fetch(settings: PrepareSettings, download: Path) -> Fetched:
+    """Brings the needed files to a local directory. Raises PrepareError; OSError from a full disk."""
+    match settings.source:
+        case DirectorySource(path=path):
+            root = Path(path)
+            return Fetched(root, open_directory(root))
+        case HubSource() as source:
+            from .hub_source import fetch_from_hub
+
+            return Fetched(download, fetch_from_hub(source, settings.hub_endpoint, settings.hub_token, download))
+        case HTTPSource() as source:
+            from .http_source import fetch_archive
+
+            root, paths = fetch_archive(source, settings.http_allowed_hosts, download)
+            return Fetched(root, paths)
