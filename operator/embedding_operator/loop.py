@@ -1,0 +1,124 @@
+"""One look at one object: observe, plan, apply, status, events."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from . import status
+from .apply import apply
+from .build.installation import Installation
+from .dataplane import DataPlane
+from .kube import Fenced, Kube, KubeError, NotFound
+from .metrics import RECONCILE_SECONDS, RECONCILES
+from .observe import observe_model
+from .plan.embedding_model import plan
+from .queue import Key
+from .resources import EMBEDDING_MODEL, EVENT, Manifest
+from .status import Condition, EventIntent
+
+logger = logging.getLogger(__name__)
+
+RETRY_REFUSED_SECONDS = 60.0
+RETRY_STRANGER_SECONDS = 30.0
+
+
+class Reconciler:
+    """Brings the world of one key to what its object asks for. Called again and again; an unchanged world is not written to."""
+
+    def __init__(self, kube: Kube, data_plane: DataPlane, at: Installation, identity: str) -> None:
+        self._kube = kube
+        self._data_plane = data_plane
+        self._at = at
+        self._identity = identity
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Answers when to look again, in seconds; None = when something happens. Raises KubeError."""
+        started = time.monotonic()
+        outcome = "error"
+        try:
+            again = await self._embedding_model(key)
+            outcome = "ok"
+            return again
+        finally:
+            RECONCILES.labels(key.kind, outcome).inc()
+            RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - started)
+
+    async def _embedding_model(self, key: Key) -> float | None:
+        try:
+            snapshot = await observe_model(self._kube, self._data_plane, self._at, key.namespace, key.name)
+        except ValidationError as error:
+            await self._unreadable(key, error)
+            return None
+        if snapshot is None:
+            return None
+        decided = plan(snapshot)
+        owner = snapshot.model.metadata
+        outcome = await apply(self._kube, key.namespace, owner.uid, decided.steps)
+        again = decided.requeue_after_seconds
+        if outcome.strangers or outcome.failures:
+            told = replace(snapshot, strangers=frozenset(outcome.strangers), failures=tuple(outcome.failures))
+            decided = plan(told)
+            again = RETRY_STRANGER_SECONDS if outcome.strangers else RETRY_REFUSED_SECONDS
+        for step in decided.steps:
+            logger.debug("%s: %s", key, step)
+        if decided.status is not None:
+            await self._write_status(key, dict(decided.status))
+        await self._tell(key, owner.uid, decided.events)
+        return again
+
+    async def _write_status(self, key: Key, wanted: Manifest) -> None:
+        manifest = {"metadata": {"name": key.name, "namespace": key.namespace}, "status": wanted}
+        try:
+            await self._kube.apply_status(EMBEDDING_MODEL, manifest)
+        except NotFound:
+            logger.info("%s was deleted meanwhile", key)
+
+    async def _unreadable(self, key: Key, error: ValidationError) -> None:
+        """An object that the CRD let pass and the models do not: an older or newer CRD is installed."""
+        live = await self._kube.get(EMBEDDING_MODEL, key.namespace, key.name)
+        if live is None:
+            return
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        text = f"{path}: {first['msg']}: change it, or install the CRDs of this operator's version"
+        decided = [Condition("Stalled", "True", "InvalidSpec", text)]
+        previous: list[dict[str, Any]] = live.get("status", {}).get("conditions", [])
+        merged = status.merge(previous, decided, live["metadata"]["generation"], datetime.now(UTC))
+        if [c for c in previous if c["type"] == "Stalled"] != merged:
+            await self._write_status(key, {"conditions": merged})
+            await self._tell(key, live["metadata"]["uid"], status.transitions(previous, decided))
+
+    async def _tell(self, key: Key, uid: str, events: Sequence[EventIntent]) -> None:
+        for event in events:
+            try:
+                await self._kube.post(EVENT, _event(key, uid, event, self._identity))
+            except Fenced:
+                raise
+            except KubeError as error:
+                logger.info("event %s of %s was not recorded: %s", event.reason, key, error)
+
+
+def _event(key: Key, uid: str, event: EventIntent, identity: str) -> Manifest:
+    now = datetime.now(UTC)
+    return {
+        "metadata": {"name": f"{key.name}.{time.time_ns():x}", "namespace": key.namespace},
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "reportingController": "embedding-operator.io/operator",
+        "reportingInstance": identity[:128],
+        "action": "Reconcile",
+        "reason": event.reason,
+        "type": event.type,
+        "note": event.message,
+        "regarding": {
+            "apiVersion": EMBEDDING_MODEL.api_version,
+            "kind": key.kind,
+            "name": key.name,
+            "namespace": key.namespace,
+            "uid": uid,
+        },
+    }

@@ -1,0 +1,152 @@
+"""The plan for an EmbeddingModel: one Deployment a revision, the newest ready one behind the stable Service."""
+
+from dataclasses import dataclass
+
+from embedding_serving.contract.model import EngineName
+
+from ..api.embeddingmodel import Model
+from ..build import embedding_model as build
+from ..build import names
+from ..build.embed_pod import needs_torch
+from ..resources import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    HPA,
+    NETWORK_POLICY,
+    PDB,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    Manifest,
+    Resource,
+)
+from ..status import transitions
+from .diagnosis import Finding
+from .diff import drifted, stamped
+from .embedding_model_status import Verdict, conditions, says, status_of
+from .model import Delete, Ensure, Plan, Scale, Step
+from .revisions import Revision, choose_serving, observe_revisions, served_revision
+from .snapshot import ModelSnapshot
+
+ASK_AGAIN_SECONDS = 5.0
+"""When a ready pod has not yet answered what it is."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    resource: Resource
+    manifest: Manifest
+
+
+def plan(s: ModelSnapshot) -> Plan:
+    """What to do for one EmbeddingModel. Equal snapshots give equal plans; a world as intended gives no step."""
+    target = build.revision_of(s.model.spec.model)
+    revisions = observe_revisions(s)
+    serving = choose_serving(s, revisions, target)
+    refusal = _refusal(s)
+    paused = s.model.metadata.annotations.get(names.PAUSED) == "true"
+    steps = () if paused or refusal else _steps(s, revisions, target, serving)
+    verdict = Verdict(
+        target=revisions[target],
+        serving=revisions[serving],
+        switched=served_revision(s) == target,
+        refusal=refusal,
+        strangers=tuple(sorted(f"{resource.kind} {name}" for resource, name in s.strangers)),
+        paused=paused,
+        failures=s.failures,
+    )
+    decided = conditions(s, verdict)
+    status = status_of(s, verdict, list(revisions.values()), decided)
+    unanswered = any(revision.ready and revision.info is None for revision in revisions.values())
+    return Plan(
+        steps=steps,
+        status=None if says(s.status, status) else status,
+        events=tuple(transitions(s.status.get("conditions", []), decided)),
+        requeue_after_seconds=ASK_AGAIN_SECONDS if unanswered else None,
+    )
+
+
+def _refusal(s: ModelSnapshot) -> Finding | None:
+    """Why the spec is not acted upon at all: what stands goes on as it is."""
+    if s.model.spec.model.source.open_ai:
+        return Finding("UnsupportedModel", "spec.model.source.openAI is not served by this version: choose another source")
+    if s.model.spec.runtime.engine is EngineName.TRITON:
+        return Finding("UnsupportedModel", "spec.runtime.engine Triton is not served by this version: choose another engine")
+    if needs_torch(s.model) and not s.at.serving_torch_image:
+        remedy = "set images.servingTorch in the chart's values, or choose spec.runtime.engine ONNXRuntime or OpenVINO"
+        return Finding(
+            "UnsupportedModel",
+            f"this model needs torch and the operator was installed without the torch image: {remedy}",
+        )
+    return None
+
+
+def _steps(s: ModelSnapshot, revisions: dict[str, Revision], target: str, serving: str) -> tuple[Step, ...]:
+    kept = {target, serving, served_revision(s)} | {name for name, revision in revisions.items() if revision.used_by}
+    standing = [revision for name, revision in revisions.items() if name in kept and revision.model]
+    intents = _shared(s, [revision.model for revision in standing if revision.model], serving)
+    for revision in standing:
+        if revision.model:
+            intents += _of_revision(s, revision, revision.model)
+    return (*_ensures(s, intents), *_scales(s, standing, serving), *_deletes(s, intents, revisions, kept))
+
+
+def _shared(s: ModelSnapshot, models: list[Model], serving: str) -> list[Intent]:
+    return [
+        Intent(SERVICE_ACCOUNT, build.service_account(s.model)),
+        Intent(NETWORK_POLICY, build.network_policy(s.model, models, s.at)),
+        Intent(SERVICE, build.service(s.model, serving)),
+    ]
+
+
+def _of_revision(s: ModelSnapshot, revision: Revision, model: Model) -> list[Intent]:
+    intents = [
+        Intent(CONFIG_MAP, build.record(s.model, model, revision.name, revision.fingerprint)),
+        Intent(SERVICE, build.headless_service(s.model, revision.name)),
+        Intent(DEPLOYMENT, build.deployment(s.model, model, revision.name, s.at)),
+        Intent(PDB, build.disruption_budget(s.model, revision.name)),
+    ]
+    if s.model.spec.autoscaling:
+        intents.append(Intent(HPA, build.autoscaler(s.model, revision.name)))
+    return intents
+
+
+def _ensures(s: ModelSnapshot, intents: list[Intent]) -> list[Step]:
+    steps: list[Step] = []
+    for intent in intents:
+        manifest = stamped(intent.manifest)
+        live = s.children.get(intent.resource, manifest["metadata"]["name"])
+        if live is None:
+            steps.append(Ensure(intent.resource, manifest, uid=None))
+        elif drifted(manifest, live):
+            steps.append(Ensure(intent.resource, manifest, uid=live["metadata"]["uid"]))
+    return steps
+
+
+def _scales(s: ModelSnapshot, standing: list[Revision], serving: str) -> list[Step]:
+    """Without autoscaling the spec sets replicas. With it the HPA does, but a new revision starts as large as the old one."""
+    steps: list[Step] = []
+    for revision in standing:
+        child = names.embed_revision(s.model.metadata.name, revision.name)
+        if s.model.spec.autoscaling is None:
+            live = revision.wanted if revision.deployment else 1
+            if live != s.model.spec.replicas:
+                steps.append(Scale(DEPLOYMENT, child, s.model.spec.replicas))
+        elif revision.deployment is None:
+            start = next((other.wanted for other in standing if other.name == serving and other.deployment), 0)
+            first = max(s.model.spec.autoscaling.min_replicas, start)
+            if first != 1:
+                steps.append(Scale(DEPLOYMENT, child, first))
+    return steps
+
+
+def _deletes(s: ModelSnapshot, intents: list[Intent], revisions: dict[str, Revision], kept: set[str | None]) -> list[Step]:
+    """Children that nothing intends. A revision whose record is unreadable is left alone while it is kept."""
+    intended = {(intent.resource, intent.manifest["metadata"]["name"]) for intent in intents}
+    untouchable = {name for name in kept if name in revisions and revisions[name].model is None}
+    steps: list[Step] = []
+    for (resource, name), live in s.children.objects.items():
+        revision = live["metadata"].get("labels", {}).get(names.REVISION)
+        if (resource, name) in intended or revision in untouchable or live["metadata"].get("deletionTimestamp"):
+            continue
+        steps.append(Delete(resource, name, live["metadata"]["uid"]))
+    return steps

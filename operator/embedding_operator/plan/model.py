@@ -1,0 +1,61 @@
+"""What a plan is made of: steps for the API server, a status, events, and when to look again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..resources import Manifest, Resource
+from ..status import EventIntent
+
+
+@dataclass(frozen=True)
+class Ensure:
+    """Create the object, or bring the live one of ours (`uid`) to the intent."""
+
+    resource: Resource
+    manifest: Manifest
+    uid: str | None
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["metadata"]["name"])
+
+
+@dataclass(frozen=True)
+class Scale:
+    resource: Resource
+    name: str
+    replicas: int
+
+
+@dataclass(frozen=True)
+class Delete:
+    resource: Resource
+    name: str
+    uid: str
+
+
+Step = Ensure | Scale | Delete
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in order. `status` is None where the status already says it, and a whole status otherwise."""
+
+    steps: tuple[Step, ...] = ()
+    status: Mapping[str, Any] | None = None
+    events: tuple[EventIntent, ...] = ()
+    requeue_after_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Children:
+    """Live objects that carry the owner's label and its controller reference, by resource and name."""
+
+    objects: Mapping[tuple[Resource, str], Manifest] = field(default_factory=dict)
+
+    def get(self, resource: Resource, name: str) -> Manifest | None:
+        return self.objects.get((resource, name))
+
+    def of(self, resource: Resource) -> list[Manifest]:
+        return [manifest for (kind, _), manifest in self.objects.items() if kind == resource]

@@ -1,0 +1,110 @@
+"""The process: watches all the time, acts while it leads, ends when it must not lead any more."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Coroutine
+from typing import Any
+
+import kopf
+import prometheus_client
+
+from . import triggers
+from .apiserver import ApiServer, connect
+from .build.installation import Installation
+from .dataplane import HTTPDataPlane
+from .kube import KubeError, NotFound
+from .leader import LeaseLock, lead
+from .loop import Reconciler
+from .queue import Key, WorkQueue
+from .resources import EMBEDDING_MODEL
+from .settings import OperatorSettings
+
+logger = logging.getLogger(__name__)
+
+
+class NotInstalled(Exception):
+    """The API server does not know our kinds."""
+
+
+async def run(settings: OperatorSettings) -> int:
+    """Until SIGTERM (answers 0) or until the Lease is lost (answers 1: a fresh process competes again)."""
+    kube = await connect(settings.request_seconds, settings.concurrency)
+    lease_kube = await connect(settings.request_seconds)
+    data_plane = HTTPDataPlane()
+    try:
+        await _installed(kube, settings)
+        lock = LeaseLock(lease_kube, settings)
+        kube.may_write = lock.held
+        reconciler = Reconciler(kube, data_plane, _installation(settings), settings.pod_name)
+        queue = WorkQueue(reconciler.reconcile, settings.concurrency)
+        prometheus_client.start_http_server(settings.metrics_port)
+        return await _until_first_ends(
+            watching=_watch(queue, settings),
+            leading=lead(lock, settings, lambda: _act(queue, kube, settings)),
+        )
+    finally:
+        for client in (kube, lease_kube, data_plane):
+            await client.close()
+
+
+async def _until_first_ends(watching: Coroutine[Any, Any, None], leading: Coroutine[Any, Any, None]) -> int:
+    tasks = {asyncio.ensure_future(watching): 0, asyncio.ensure_future(leading): 1}
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for task in done:
+        task.result()
+    code = max(tasks[task] for task in done)
+    logger.info("stopped: %s", "the lease was lost" if code else "asked to")
+    return code
+
+
+async def _watch(queue: WorkQueue, settings: OperatorSettings) -> None:
+    await kopf.operator(
+        registry=triggers.registry(queue),
+        settings=triggers.settings(),
+        standalone=True,
+        clusterwide=not settings.watch_namespaces,
+        namespaces=settings.watch_namespaces,
+        liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
+    )
+
+
+async def _act(queue: WorkQueue, kube: ApiServer, settings: OperatorSettings) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(queue.run())
+        tasks.create_task(_resync(queue, kube, settings))
+
+
+async def _resync(queue: WorkQueue, kube: ApiServer, settings: OperatorSettings) -> None:
+    """Looks at every object now and then: a missed event delays what it would have told, and no more."""
+    while True:
+        for namespace in settings.watch_namespaces or (None,):
+            with contextlib.suppress(KubeError):
+                for live in await kube.list(EMBEDDING_MODEL, namespace):
+                    meta = live["metadata"]
+                    spread = random.uniform(0, settings.resync_seconds / 10)  # noqa: S311 - spreads load
+                    queue.add(Key(EMBEDDING_MODEL.kind, meta["namespace"], meta["name"]), spread)
+        await asyncio.sleep(settings.resync_seconds)
+
+
+async def _installed(kube: ApiServer, settings: OperatorSettings) -> None:
+    namespace = settings.watch_namespaces[0] if settings.watch_namespaces else None
+    try:
+        await kube.list(EMBEDDING_MODEL, namespace)
+    except NotFound as error:
+        raise NotInstalled("the CRDs are not installed: kubectl apply --server-side -f crds/") from error
+
+
+def _installation(settings: OperatorSettings) -> Installation:
+    return Installation(
+        serving_image=settings.serving_image,
+        serving_torch_image=settings.serving_torch_image,
+        image_pull_policy=settings.image_pull_policy,
+        hub_endpoint=settings.hub_endpoint,
+        http_allowed_hosts=settings.http_allowed_hosts,
+        operator_namespace=settings.namespace,
+    )
