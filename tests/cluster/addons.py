@@ -91,9 +91,7 @@ def _rule(group: str, resources: list[str], verbs: list[str]) -> dict[str, Any]:
     return {"apiGroups": [group], "resources": resources, "verbs": verbs}
 
 
-def _binding(
-    kind: str, name: str, role_kind: str, role: str, user: str, *, namespace: str | None = None
-) -> dict[str, Any]:
+def _binding(kind: str, name: str, role_kind: str, role: str, user: str, *, namespace: str | None = None) -> dict[str, Any]:
     return {
         "apiVersion": f"{_RBAC}/v1",
         "kind": kind,

@@ -122,11 +122,11 @@ def _build(tool: Tool) -> Path:
     with step(f"building {tool.name}, once") as progress, log.open("w") as output:
         argv = ["go", "build", "-v", *tool.flags, "-o", str(unfinished), tool.package]
         environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
-        process = subprocess.Popen(
+        with subprocess.Popen(
             argv, cwd=tool.source, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        last = _follow(process, progress, output.write)
-        if process.wait() != 0:
+        ) as process:
+            last = _follow(process, progress, output.write)
+        if process.returncode != 0:
             raise ClusterError(f"go build of {tool.name} failed: {last}; all its words are in {log}")
     unfinished.replace(folder / tool.name)  # a killed build leaves no half binary under the real name
     return folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cluster import binaries, layout, preflight, process, teardown
+from cluster import binaries, parts, preflight, process, teardown
 from cluster.connect import BACKENDS, choose, connect
 from cluster.interface import Cluster, ClusterError
 from cluster.kubectl import Kubectl
@@ -47,11 +47,13 @@ def preflight_command(ctx: click.Context) -> None:
     """Say which backend is taken and why, and what is missing."""
     backend, why = choose(*ctx.obj)
     click.echo(f"backend: {backend}, because {why}")
-    if backend == "host":
-        findings = preflight.host_findings()
-        click.echo(preflight.explain(findings))
-        if not all(finding.ok for finding in findings):
-            sys.exit(1)
+    if backend == "existing":
+        return
+    findings = preflight.host_findings() if backend == "host" else preflight.kind_findings()
+    for finding in findings:
+        click.echo(finding)
+    if not all(finding.ok for finding in findings):
+        sys.exit(1)
 
 
 @main.command()
@@ -78,9 +80,9 @@ def status(ctx: click.Context) -> None:
         click.echo(_cluster(ctx).kubectl("get", "nodes"))
         return
     found = process.leaders()
-    for name in PARTS:
+    for name in parts.NAMES:
         click.echo(f"{name}: {f'pid {found[name].pid}' if name in found else 'not running'}")
-    if not all(name in found for name in PARTS):
+    if not all(name in found for name in parts.NAMES):
         sys.exit(1)
 
 
@@ -145,18 +147,3 @@ def leftovers() -> None:
     """Say what of the host cluster is on this machine; nothing after `down`."""
     for line in teardown.leftovers():
         click.echo(line)
-
-
-PARTS = (
-    "etcd",
-    "containerd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "kubelet",
-    "kube-proxy",
-    "coredns",
-    "metrics-server",
-    "volume-reclaimer",
-)
-assert layout.NAME

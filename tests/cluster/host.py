@@ -18,6 +18,7 @@ from cluster import (
     addons,
     audit,
     binaries,
+    containerd,
     layout,
     network,
     packages,
@@ -28,16 +29,13 @@ from cluster import (
     teardown,
     volumes,
 )
-from cluster.command import run
 from cluster.images import archive_program, archived_image
 from cluster.interface import Capability, ClusterError
 from cluster.kubeapi import KubeApi
 from cluster.kubectl import Kubectl
-from cluster.parts import Part
 from cluster.progress import Step, step
+from cluster.supervise import ensure, replace_file
 
-_PART_SECONDS = 60.0
-_UNWELL_SECONDS = 10.0  # a live part that does not answer for this long is started anew
 _READY_SECONDS = 90.0
 _POLL_SECONDS = 0.1
 
@@ -65,7 +63,7 @@ class HostCluster:
         return self._kubectl(*args, input=input, check=check)
 
     def has_image(self, reference: str, digest: str | None = None) -> bool:
-        present = _images().get(reference)
+        present = containerd.images().get(reference)
         return present is not None and digest in (None, present)
 
     def load_image(self, oci_archive: Path) -> bool:
@@ -73,7 +71,7 @@ class HostCluster:
         if self.has_image(image.reference, image.digest):
             return False
         with step(f"importing {image.reference}"):
-            run([*_ctr(), "images", "import", oci_archive])
+            containerd.import_archive(oci_archive)
         if not self.has_image(image.reference, image.digest):
             raise ClusterError(f"{oci_archive} was imported, but {image.reference} is not on the node under that name")
         return True
@@ -94,32 +92,25 @@ class HostCluster:
             teardown.remove()
 
     def _bring_up(self, progress: Step) -> None:
+        if pki.out_of_date():
+            progress.note("replacing a cluster that another version of this code made")
+            teardown.remove()
         _link_programs()
         pki.ensure()
-        _replace(self.kubeconfig, (layout.PKI / "admin.kubeconfig").read_bytes())
+        replace_file(self.kubeconfig, (layout.PKI / "admin.kubeconfig").read_bytes())
         volumes.ensure_folders()
         if network.ensure_bridge():
             process.kill(process.in_pods())  # their links hung on the bridge that is gone; the kubelet makes new ones
         progress.note("etcd, containerd, API server")
-        teardown.refuse_foreign_containerd()
-        _ensure([parts.etcd(), parts.containerd()])
+        containerd.refuse_foreign()
+        ensure([parts.etcd(), parts.container_runtime()])
         self._ensure_pause_image()
-        _ensure([parts.apiserver()])
+        ensure([parts.apiserver()])
         progress.note("add-ons")
         self._apply_addons()
         progress.note("node")
         since = datetime.now(UTC).replace(microsecond=0)
-        started = _ensure(
-            [
-                parts.controller_manager(),
-                parts.scheduler(),
-                parts.kubelet(),
-                parts.kube_proxy(),
-                parts.coredns(),
-                parts.metrics_server(),
-                parts.volume_reclaimer(),
-            ]
-        )
+        started = ensure(parts.clients_of_the_api())
         _wait("the node is not Ready", lambda: _node_ready(since if "kubelet" in started else None))
         if "kubelet" in started and layout.GPU_COUNT.is_file():
             _claim_gpus(int(layout.GPU_COUNT.read_text()))
@@ -148,43 +139,6 @@ def _alone() -> Iterator[None]:
             with step("waiting for another run of this command"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _ensure(wanted: list[Part]) -> set[str]:
-    """Have these parts run and answer; the names of those that had to be started."""
-    found = process.leaders()
-    started: set[str] = set()
-    for part in wanted:
-        there = found.get(part.name)
-        if there and there.fingerprint == part.fingerprint and _becomes_healthy(part, there.pid, _UNWELL_SECONDS):
-            continue
-        if there:
-            process.kill([there.pid])
-        for path, content in part.files.items():
-            _replace(path, content.encode())
-        process.spawn(part.name, part.argv, part.fingerprint, part.env)
-        started.add(part.name)
-    pids = {name: found.pid for name, found in process.leaders().items()}
-    for part in wanted:
-        if part.name in started and not _becomes_healthy(part, pids.get(part.name, 0), _PART_SECONDS):
-            raise ClusterError(f"{part.name} does not work; its last words: {_last_words(part.name)}")
-    return started
-
-
-def _becomes_healthy(part: Part, pid: int, seconds: float) -> bool:
-    """Whether it answers within the time; no use waiting once it has ended."""
-    deadline = time.monotonic() + seconds
-    while not part.healthy():
-        if time.monotonic() > deadline or not process.alive(pid):
-            return False
-        time.sleep(_POLL_SECONDS)
-    return process.alive(pid)
-
-
-def _last_words(part: str) -> str:
-    log = process.log_of(part)
-    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-    return f"{lines[-1] if lines else 'none'} (all of them: {log})"
 
 
 def _wait(what: str, condition: Callable[[], bool]) -> None:
@@ -225,16 +179,6 @@ def _claim_gpus(count: int) -> None:
         raise ClusterError(f"the node did not take {count} GPUs: {error}") from error
 
 
-def _ctr() -> list[str]:
-    return ["ctr", f"--address={layout.CONTAINERD_SOCKET}", f"--namespace={layout.CONTAINERD_NAMESPACE}"]
-
-
-def _images() -> dict[str, str]:
-    """Digest of each image on the node by its name."""
-    rows = run([*_ctr(), "images", "ls"]).splitlines()[1:]
-    return {row.split()[0]: row.split()[2] for row in rows if len(row.split()) > 2}
-
-
 def _link_programs() -> None:
     """People and scripts find the cluster's programs in one folder, whatever build they come from."""
     layout.BIN.mkdir(parents=True, exist_ok=True)
@@ -243,14 +187,3 @@ def _link_programs() -> None:
         if not (link.is_symlink() and link.readlink() == target):
             link.unlink(missing_ok=True)
             link.symlink_to(target)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, and not if it is so already."""
-    if path.is_file() and path.read_bytes() == content:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.touch(mode=0o600)
-    unfinished.write_bytes(content)
-    unfinished.replace(path)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -16,30 +20,39 @@ from cluster.interface import Capability, ClusterError
 from cluster.kubectl import Kubectl
 from cluster.progress import step
 
+_KIND_VERSION = "v0.30.0"  # Kubernetes 1.34
 _NODE = f"{layout.NAME}-control-plane"
 
 
 class KindCluster:
-    """pytest-kind fetches kind and creates and deletes the cluster; kubectl is our own build.
+    """pytest-kind fetches kind (unless one is on the PATH), and creates and deletes the cluster; kubectl is our build.
 
-    Of pytest-kind's own `kubectl` and `port_forward` nothing is used: the first needs a download of its own, the second
-    opens its port ten times over.
+    Its own `kubectl` and `port_forward` are left alone: the one needs a second download, the other opens its port ten
+    times over and picks a number that another process may take meanwhile.
     """
 
     name = layout.NAME
     capabilities = frozenset({Capability.REAL_KUBELET, Capability.VOLUMES, Capability.FAKE_GPU})
 
     def __init__(self) -> None:
+        # Read when the module is loaded; its own default is a kind whose Kubernetes is years old.
+        os.environ.setdefault("KIND_VERSION", _KIND_VERSION)
         try:
             from pytest_kind.cluster import KindCluster as PytestKind
         except ImportError as missing:
             raise ClusterError("the kind backend needs pytest-kind: pip install pytest-kind") from missing
-        self._kind = PytestKind(self.name)
-        self.kubeconfig = Path(self._kind.kubeconfig_path).resolve()
+        self.kubeconfig = layout.cache() / "kind" / "kubeconfig"
+        self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+        installed = shutil.which("kind")
+        self._kind = PytestKind(self.name, self.kubeconfig, kind_path=Path(installed) if installed else None)
         self._kubectl = Kubectl(self.kubeconfig)
 
     def up(self) -> None:
-        with step("creating the kind cluster"):
+        with step("creating the kind cluster"), _plain_errors():
+            self._kind.ensure_kind()
+            if self.name in run([self._kind.kind_path, "get", "clusters"]).split():
+                # pytest-kind reuses a cluster but not its kubeconfig, which may be gone.
+                run([self._kind.kind_path, "export", "kubeconfig", "--name", self.name, "--kubeconfig", self.kubeconfig])
             self._kind.create()
 
     def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> str:  # noqa: A002
@@ -54,7 +67,7 @@ class KindCluster:
         image = archived_image(oci_archive)
         if self.has_image(image.reference, image.digest):
             return False
-        with step(f"loading {image.reference}"):
+        with step(f"loading {image.reference}"), _plain_errors():
             self._kind.ensure_kind()
             run([self._kind.kind_path, "load", "image-archive", f"--name={self.name}", oci_archive])
         return True
@@ -71,5 +84,14 @@ class KindCluster:
         self.kubectl("patch", "node", _NODE, "--subresource=status", "--type=merge", f"--patch={change}")
 
     def delete(self) -> None:
-        with step("deleting the kind cluster"):
+        with step("deleting the kind cluster"), _plain_errors():
+            self._kind.ensure_kind()
             self._kind.delete()
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except (subprocess.CalledProcessError, OSError) as error:  # failed downloads are OSErrors too
+        raise ClusterError(f"kind: {error}") from error

@@ -42,16 +42,12 @@ class KubeApi:
             connection.close()
 
     def _connect(self, timeout_seconds: float) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection(
-            layout.NODE_IP, layout.API_PORT, timeout=timeout_seconds, context=self._context
-        )
+        return http.client.HTTPSConnection(layout.NODE_IP, layout.API_PORT, timeout=timeout_seconds, context=self._context)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         connection = self._connect(10)
         try:
-            connection.request(
-                method, path, json.dumps(body) if body else None, {"Content-Type": _MERGE_PATCH} if body else {}
-            )
+            connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": _MERGE_PATCH} if body else {})
             response = connection.getresponse()
             answer: dict[str, Any] = json.loads(response.read() or b"{}")
             if response.status >= 300:

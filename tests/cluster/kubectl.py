@@ -37,14 +37,19 @@ class Kubectl:
     def port_forward(self, target: str, port: int, *, namespace: str = "default") -> Iterator[int]:
         """Yield the local port once it is open; kubectl itself picks a free one, so no two can race for it."""
         argv = self.argv("port-forward", "--namespace", namespace, "--address", "127.0.0.1", target, f":{port}")
-        process = subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment()
-        )
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment())
+        assert process.stdout is not None
+        lines: queue.Queue[str] = queue.Queue()
+        # The reader goes on after the port is known: a full pipe would stop the forwarding.
+        reader = threading.Thread(target=_drain, args=(process.stdout, lines), daemon=True)
+        reader.start()
         try:
-            yield _opened_port(process, target)
+            yield _opened_port(lines, target)
         finally:
             process.kill()
             process.wait()
+            reader.join()
+            process.stdout.close()
 
 
 def _environment() -> dict[str, str]:
@@ -52,11 +57,7 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
-def _opened_port(process: subprocess.Popen[str], target: str) -> int:
-    lines: queue.Queue[str] = queue.Queue()
-    assert process.stdout is not None
-    # The reader goes on after the port is known: a full pipe would stop the forwarding.
-    threading.Thread(target=_drain, args=(process.stdout, lines), daemon=True).start()
+def _opened_port(lines: queue.Queue[str], target: str) -> int:
     said = ""
     while True:
         try:
@@ -71,7 +72,6 @@ def _opened_port(process: subprocess.Popen[str], target: str) -> int:
 
 
 def _drain(stream: Iterator[str], lines: queue.Queue[str]) -> None:
-    with contextlib.suppress(ValueError):  # closed under us
-        for line in stream:
-            lines.put(line)
+    for line in stream:
+        lines.put(line)
     lines.put("")

@@ -53,6 +53,20 @@ ETCD_PEER_PORT = 2380
 METRICS_PORT = 4443
 KUBELET_PORT = 10250
 COREDNS_READY_PORT = 8181
+PORTS = (
+    53,
+    API_PORT,
+    ETCD_PORT,
+    ETCD_PEER_PORT,
+    METRICS_PORT,
+    KUBELET_PORT,
+    COREDNS_READY_PORT,
+    10248,  # kubelet's health
+    10249,  # kube-proxy's metrics
+    10256,  # kube-proxy's health
+    10257,  # controller manager
+    10259,  # scheduler
+)
 
 STORAGE_CLASS = "local-pool"
 PAUSE_IMAGE = f"localhost/{NAME}/pause:1"

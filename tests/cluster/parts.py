@@ -4,42 +4,59 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import socket
 import ssl
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster import binaries, config, layout, pki
+from cluster import binaries, config, containerd, layout, pki
 
 _PKI = layout.PKI
 _CONFIG = layout.CONFIG
 Probe = Callable[[], bool]
 
+NAMES = (
+    "etcd",
+    "containerd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "coredns",
+    "metrics-server",
+    "volume-reclaimer",
+)
+
 
 @dataclass(frozen=True)
 class Part:
-    """One process. Files are written before it starts; another command line or file makes it a new part."""
+    """One process. Files are written before it starts.
+
+    Another command line or other files make it another part, which has to be started anew. `made_of`, if given, stands
+    for the command line in this: two checkouts and two interpreters run the same program.
+    """
 
     name: str
     argv: tuple[str, ...]
     healthy: Probe
     files: dict[Path, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
+    made_of: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        made_of = (self.argv, sorted(self.env.items()), sorted((str(p), t) for p, t in self.files.items()))
-        return hashlib.sha256((repr(made_of) + pki.fingerprint()).encode()).hexdigest()[:16]
+        files = sorted((str(path), text) for path, text in self.files.items())
+        content = repr((self.made_of or (self.argv, self.env), files, pki.fingerprint()))
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def containerd() -> Part:
+def container_runtime() -> Part:
     return Part(
         "containerd",
         ("/usr/bin/containerd", "--config", str(_CONFIG / "containerd.toml")),
-        _containerd_answers,
+        containerd.works,
         {_CONFIG / "containerd.toml": config.containerd(), _CONFIG / "cni" / "10-pods.conflist": config.cni()},
     )
 
@@ -101,7 +118,7 @@ def apiserver() -> Part:
             "--audit-log-maxsize=64",
             "--audit-log-maxbackup=4",
         ),
-        apiserver_ready,
+        _answers(layout.NODE_IP, layout.API_PORT, "/readyz", certificate=(_PKI / "admin.crt", _PKI / "admin.key")),
         {policy: config.audit_policy()},
     )
 
@@ -195,12 +212,21 @@ def volume_reclaimer() -> Part:
         (sys.executable, "-m", "cluster.reclaimer"),
         lambda: True,  # it has no door to knock on: alive is well
         env={"PYTHONPATH": str(layout.SOURCE.parent)},
+        made_of=tuple((layout.SOURCE / name).read_text() for name in ("reclaimer.py", "volumes.py", "kubeapi.py")),
     )
 
 
-def apiserver_ready() -> bool:
-    certificate = (_PKI / "admin.crt", _PKI / "admin.key")
-    return _answers(layout.NODE_IP, layout.API_PORT, "/readyz", certificate=certificate)()
+def clients_of_the_api() -> list[Part]:
+    """All that only makes sense once the API server answers."""
+    return [
+        controller_manager(),
+        scheduler(),
+        kubelet(),
+        kube_proxy(),
+        coredns(),
+        metrics_server(),
+        volume_reclaimer(),
+    ]
 
 
 def _program(name: str) -> str:
@@ -216,9 +242,7 @@ def _as_client(name: str) -> tuple[str, ...]:
     return f"--kubeconfig={file}", f"--authentication-kubeconfig={file}", f"--authorization-kubeconfig={file}"
 
 
-def _answers(
-    host: str, port: int, path: str, *, tls: bool = True, certificate: tuple[Path, Path] | None = None
-) -> Probe:
+def _answers(host: str, port: int, path: str, *, tls: bool = True, certificate: tuple[Path, Path] | None = None) -> Probe:
     """A probe that is true when this address answers 200. It tests life, not identity."""
 
     def probe() -> bool:
@@ -240,15 +264,3 @@ def _answers(
             connection.close()
 
     return probe
-
-
-def _containerd_answers() -> bool:
-    with socket.socket(socket.AF_UNIX) as door:
-        door.settimeout(2)
-        try:
-            door.connect(str(layout.CONTAINERD_SOCKET))
-        except OSError:
-            return False
-    asked = ["ctr", "--address", str(layout.CONTAINERD_SOCKET), "plugins", "ls", "id==cri"]
-    answer = subprocess.run(asked, capture_output=True, text=True, timeout=10).stdout
-    return any(line.split()[-1] == "ok" for line in answer.splitlines() if ".cri" in line or " cri " in line)

@@ -51,6 +51,11 @@ _SERVERS = {
 }
 
 
+def out_of_date() -> bool:
+    """Whether the certificates there are for other clients or addresses than this code knows."""
+    return layout.PKI.is_dir() and not (layout.PKI / _stamp()).is_file()
+
+
 def ensure() -> None:
     """Make all of it, unless it is there."""
     if layout.PKI.is_dir():
@@ -69,10 +74,9 @@ def ensure() -> None:
     front_proxy.issue("front-proxy", "front-proxy", usage=ExtendedKeyUsageOID.CLIENT_AUTH)
     signer = ec.generate_private_key(ec.SECP256R1())
     _write(unfinished / "service-account.key", _key_pem(signer))
-    public = signer.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = signer.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     _write(unfinished / "service-account.pub", public)
+    (unfinished / _stamp()).touch()
     unfinished.rename(layout.PKI)
 
 
@@ -110,6 +114,12 @@ def kubeconfig(client: str, folder: Path) -> bytes:
         "contexts": [{"name": layout.NAME, "context": {"cluster": layout.NAME, "user": client}}],
     }
     return (json.dumps(document, indent=1) + "\n").encode()  # JSON is YAML
+
+
+def _stamp() -> str:
+    """Named after all that goes into the certificates."""
+    made_of = repr((CLIENTS, _SERVERS, layout.NAME, layout.NODE_IP, layout.API_PORT, layout.SERVICE_RANGE))
+    return f"made-of-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
 
 
 class _Authority:

@@ -1,18 +1,23 @@
-"""Which backend this machine gets, why, and what is missing with the command that gives it."""
+"""What a backend needs of this machine, what is missing, and the command that gives it."""
 
 from __future__ import annotations
 
+import importlib.util
+import ipaddress
 import os
 import shutil
+import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import binaries, layout, packages
+from cluster import binaries, containerd, layout, packages, process
+from cluster.command import run
 from cluster.interface import ClusterError
 
-_BUILD_BYTES = 8 * 1024**3
-_CAPABILITIES = {  # of linux/capability.h: what a node cannot do without
+_BUILD_GIB = 8
+_NEEDED_TOOLS = (binaries.KUBERNETES, binaries.METRICS_SERVER, binaries.PAUSE)
+_CAPABILITIES = {  # bits of linux/capability.h that a node cannot do without
     "CAP_CHOWN": 0,
     "CAP_DAC_OVERRIDE": 1,
     "CAP_KILL": 5,
@@ -24,11 +29,12 @@ _CAPABILITIES = {  # of linux/capability.h: what a node cannot do without
     "CAP_MKNOD": 27,
 }
 _CGROUP_CONTROLLERS = {"cpu", "cpuset", "memory", "pids"}
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `cure` is empty where all is well; `up` cures it itself where `automatic`."""
+    """One thing that was looked at. Without a `cure` it is well; an `automatic` cure is `up`'s own work."""
 
     what: str
     state: str
@@ -39,10 +45,15 @@ class Finding:
     def ok(self) -> bool:
         return not self.cure or self.automatic
 
+    def __str__(self) -> str:
+        if not self.cure:
+            return f"  ok    {self.what}: {self.state}"
+        if self.automatic:
+            return f"  later {self.what}: {self.state}; `up` does: {self.cure}"
+        return f"  NO    {self.what}: {self.state}; {self.cure}"
+
 
 def docker_answers() -> bool:
-    if not shutil.which("docker"):
-        return False
     try:
         return subprocess.run(["docker", "info"], capture_output=True, timeout=10).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
@@ -51,39 +62,62 @@ def docker_answers() -> bool:
 
 def require_host() -> None:
     """ClusterError that names everything `up` could not cure itself."""
-    missing = [f"{finding.what}: {finding.cure}" for finding in host_findings() if not finding.ok]
+    missing = [f"{finding.what}: {finding.state}; {finding.cure}" for finding in host_findings() if not finding.ok]
     if missing:
-        raise ClusterError("; ".join(missing))
+        raise ClusterError(" | ".join(missing))
 
 
 def host_findings() -> list[Finding]:
-    return [_root(), _capabilities(), _kernel(), _cgroups(), _packages(), _go(), _disk(), _proc("ip_forward")]
+    return [
+        _root(),
+        _capabilities(),
+        _kernel(),
+        _kernel_settings(),
+        _cgroups(),
+        _packages(),
+        _binaries(),
+        _ports(),
+        _ranges(),
+    ]
+
+
+def kind_findings() -> list[Finding]:
+    docker = Finding("Docker", "answers")
+    if not docker_answers():
+        docker = Finding("Docker", "does not answer", "start it (systemctl start docker), or use --backend host")
+    library = Finding("pytest-kind", "there")
+    if importlib.util.find_spec("pytest_kind") is None:
+        library = Finding("pytest-kind", "missing", "pip install pytest-kind")
+    return [docker, library, Finding("kubectl", *_buildable([binaries.KUBERNETES]))]
 
 
 def _root() -> Finding:
     if os.geteuid() == 0:
         return Finding("root", "yes")
-    return Finding("root", f"no, user {os.geteuid()}", "run it with sudo")
+    return Finding("root", f"no, user {os.geteuid()}", "run it with sudo, or start a Docker engine")
 
 
 def _capabilities() -> Finding:
-    status = Path("/proc/self/status").read_text()
-    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    effective = int(Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0], 16)
     missing = [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
-    if not missing:
-        return Finding("capabilities", "enough")
-    return Finding("capabilities", f"without {', '.join(missing)}", "give them to the container or user it runs as")
+    if missing:
+        return Finding("capabilities", f"without {', '.join(missing)}", "run where root has them (docker: --privileged)")
+    return Finding("capabilities", "enough")
 
 
 def _kernel() -> Finding:
-    missing = []
-    if "overlay" not in Path("/proc/filesystems").read_text():
-        missing.append("overlay")
+    missing = [] if "overlay" in Path("/proc/filesystems").read_text() else ["overlay"]
     if not Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists():
         missing.append("br_netfilter")
-    if not missing:
-        return Finding("kernel", f"{os.uname().release}, overlay and br_netfilter")
-    return Finding("kernel", f"without {', '.join(missing)}", f"modprobe -a {' '.join(missing)}")
+    if missing:
+        return Finding("kernel", f"without {', '.join(missing)}", f"modprobe -a {' '.join(missing)}")
+    return Finding("kernel", f"{os.uname().release} with overlay and br_netfilter")
+
+
+def _kernel_settings() -> Finding:
+    if os.access(_FORWARDING, os.W_OK):
+        return Finding("kernel settings", "writable")
+    return Finding("kernel settings", "read-only", "mount -o remount,rw /proc/sys")
 
 
 def _cgroups() -> Finding:
@@ -91,11 +125,10 @@ def _cgroups() -> Finding:
     if unified.is_file():
         there, version = set(unified.read_text().split()), "v2"
     else:
-        there = {path.name for path in Path("/sys/fs/cgroup").glob("*") if (path / "tasks").is_file()}
-        version = "v1"
+        there, version = {path.parent.name for path in Path("/sys/fs/cgroup").glob("*/tasks")}, "v1"
     if missing := _CGROUP_CONTROLLERS - there:
-        cure = "mount them under /sys/fs/cgroup" if version == "v1" else "enable them for this machine or container"
-        return Finding("control groups", f"{version} without {', '.join(sorted(missing))}", cure)
+        named = ", ".join(sorted(missing))
+        return Finding("control groups", f"{version} without {named}", "mount or enable them under /sys/fs/cgroup")
     return Finding("control groups", version)
 
 
@@ -103,51 +136,77 @@ def _packages() -> Finding:
     missing = packages.missing()
     if not missing:
         return Finding("Debian packages", "all there")
-    return Finding(
-        "Debian packages",
-        f"without {', '.join(missing)}",
-        packages.install_command(missing),
-        automatic=shutil.which("apt-get") is not None,
-    )
+    if shutil.which("apt-get"):
+        cure = packages.install_command(missing)
+        return Finding("Debian packages", f"without {', '.join(missing)}", cure, automatic=True)
+    return Finding("Debian packages", f"without {', '.join(missing)}", "install their like: this is no Debian")
 
 
-def _go() -> Finding:
-    unbuilt = [
-        tool.name for tool in (binaries.KUBERNETES, binaries.METRICS_SERVER, binaries.PAUSE) if not binaries.built(tool)
-    ]
+def _binaries() -> Finding:
+    return Finding("binaries", *_buildable(_NEEDED_TOOLS))
+
+
+def _buildable(tools: tuple[binaries.Tool, ...] | list[binaries.Tool]) -> tuple[str, str, bool]:
+    """State, cure, and whether the cure is automatic."""
+    unbuilt = [tool.name for tool in tools if not binaries.built(tool)]
     if not unbuilt:
-        return Finding("binaries", f"built, in {layout.cache()}")
-    if shutil.which("go"):
-        return Finding("binaries", f"to build: {', '.join(unbuilt)}", "python -m cluster build", automatic=True)
-    return Finding("binaries", "not built, and no Go", "install Go 1.26 or newer")
+        return f"built, in {layout.cache()}", "", False
+    state = f"not built: {', '.join(unbuilt)}"
+    if not shutil.which("go"):
+        return f"{state}, and there is no Go", "install Go 1.26 or newer", False
+    folder = next(parent for parent in (layout.cache(), *layout.cache().parents) if parent.exists())
+    free_gib = shutil.disk_usage(folder).free / 1024**3
+    if free_gib < _BUILD_GIB:
+        return f"{state}, and {free_gib:.0f} GiB are free", f"free {_BUILD_GIB} GiB under {folder}", False
+    return state, "python -m cluster build (about 7 minutes on two cores, once)", True
 
 
-def _disk() -> Finding:
-    folder = layout.cache()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    enough = free > _BUILD_BYTES or all(binaries.built(tool) for tool in binaries.TOOLS)
-    return Finding("disk", f"{free / 1024**3:.0f} GiB free", "" if enough else f"free 8 GiB under {folder}")
+def _ports() -> Finding:
+    """Only a machine without our processes can say whether the ports are free."""
+    if containerd.foreign():
+        cure = "stop it (systemctl stop containerd), or use kind"
+        return Finding("ports", f"another containerd serves {layout.CONTAINERD_SOCKET}", cure)
+    if process.leaders():
+        return Finding("ports", "the cluster's own processes have them")
+    taken = [port for port in layout.PORTS if not _free(port)]
+    if taken:
+        which = " or ".join(f"sport = :{port}" for port in taken)
+        cure = f"stop what `ss -Hltnp '{which}'` shows"
+        return Finding("ports", f"taken: {', '.join(map(str, taken))}", cure)
+    return Finding("ports", "free")
 
 
-def _proc(_: str) -> Finding:
-    writable = os.access("/proc/sys/net/ipv4/ip_forward", os.W_OK)
-    return Finding(
-        "kernel settings", "writable" if writable else "read-only", "" if writable else "remount /proc/sys rw"
-    )
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except PermissionError:
+            return True  # not root: another finding says so
+        except OSError:
+            return False
+    return True
 
 
-def explain(findings: list[Finding]) -> str:
-    """One line a finding, what is missing with its cure."""
-    lines = []
-    for finding in findings:
-        mark = "ok " if not finding.cure else ("do " if finding.automatic else "NO ")
-        cure = f"  → {finding.cure}{' (`up` does it)' if finding.automatic else ''}" if finding.cure else ""
-        lines.append(f"  {mark} {finding.what}: {finding.state}{cure}")
-    return "\n".join(lines)
+def _ranges() -> Finding:
+    """Somebody else's route into our ranges would be cut off by ours."""
+    try:
+        routes = run(["ip", "-4", "route", "show"]).splitlines()
+    except ClusterError:
+        return Finding("address ranges", "not known before iproute2 is there")
+    others = [route for route in routes if _clashes(route)]
+    if others:
+        return Finding("address ranges", f"in use: {others[0].strip()}", "choose other ranges in layout.py")
+    return Finding("address ranges", f"{layout.POD_RANGE} and {layout.SERVICE_RANGE} are free or ours")
 
 
-def no_backend() -> ClusterError:
-    reasons = "; ".join(f"{finding.what}: {finding.cure}" for finding in host_findings() if not finding.ok)
-    return ClusterError(f"no Docker engine answers, and the host backend lacks {reasons}")
+def _clashes(route: str) -> bool:
+    words = route.split()
+    if words[0] in ("default", "unreachable") or layout.BRIDGE in words:
+        return False
+    try:
+        target = ipaddress.ip_network(words[0])
+    except ValueError:
+        return False
+    ours = (ipaddress.ip_network(network) for network in (layout.POD_RANGE, layout.SERVICE_RANGE))
+    return any(target.overlaps(network) for network in ours)

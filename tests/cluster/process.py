@@ -20,6 +20,7 @@ from cluster.interface import ClusterError
 
 _MARK = "LOCAL_CLUSTER_PART"
 _FINGERPRINT = "LOCAL_CLUSTER_FINGERPRINT"
+_spawned: list[subprocess.Popen[bytes]] = []  # to be dropped only with us: they are meant to outlive us
 _DEAD_STATES = "ZX"  # PID 1 may reap late: a zombie is as dead as it gets
 
 
@@ -72,6 +73,7 @@ def spawn(part: str, argv: Sequence[str | Path], fingerprint: str, env: Mapping[
             )
         except OSError as error:
             raise ClusterError(f"cannot start {part}: {error}") from error
+    _spawned.append(process)
     return process.pid
 
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
 
-from cluster import layout, network, process
+from cluster import containerd, layout, network, process
 from cluster.command import run
 from cluster.interface import ClusterError
 
@@ -27,7 +26,7 @@ def remove() -> None:
     """ClusterError if anything is left afterwards."""
     network.close_ranges()  # from here on no late packet finds another way out
     _kill_everything()
-    refuse_foreign_containerd()
+    containerd.refuse_foreign()
     network.remove()
     _unmount()
     _remove_cgroups()
@@ -50,18 +49,6 @@ def leftovers() -> list[str]:
         *(f"control group {folder}" for folder in _pod_cgroups()),
         *(f"folder {folder}" for folder in (layout.STATE, layout.RUN) if folder.exists()),
     ]
-
-
-def refuse_foreign_containerd() -> None:
-    """Nobody else's containerd may be touched, and two cannot share the socket."""
-    if "containerd" in process.leaders():
-        return
-    with socket.socket(socket.AF_UNIX) as door, contextlib.suppress(OSError):
-        door.settimeout(1)
-        door.connect(str(layout.CONTAINERD_SOCKET))
-        raise ClusterError(
-            f"another containerd serves {layout.CONTAINERD_SOCKET}: stop it (systemctl stop containerd), or use kind"
-        )
 
 
 def mounts() -> list[str]:
