@@ -198,9 +198,7 @@ def write_or_check(texts: dict[Path, str], *, check: bool) -> int:
     stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         if check:
-            sys.stderr.write(
-                f"{path} is not what the models say: run the command without --check and commit the result\n"
-            )
+            sys.stderr.write(f"{path} is not what the models say: run the command without --check and commit the result\n")
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(texts[path])

@@ -55,9 +55,7 @@ class _Converter:
         for key, value in node.items():
             out |= self._member(key, value, path)
         if out.get("type") == "number":
-            raise NotStructuralError(
-                f"{path}: a fraction is not the same to every reader; use an integer or a quantity"
-            )
+            raise NotStructuralError(f"{path}: a fraction is not the same to every reader; use an integer or a quantity")
         if "description" in out:
             out["description"] = _described(out["description"], node.get("default"))
         return out

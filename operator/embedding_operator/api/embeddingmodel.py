@@ -92,15 +92,10 @@ class Source(OneOf):
     """Where the model's files come from: exactly one of the members."""
 
     hugging_face: HuggingFaceSource | None = None
-    """A repository of the Hugging Face hub."""
     image: ImageSource | None = None
-    """A container image."""
     persistent_volume_claim: ClaimSource | None = None
-    """A volume of the same namespace."""
     http: HTTPSource | None = None
-    """An archive to download."""
     open_ai: OpenAISource | None = None
-    """Another service with an OpenAI-compatible API."""
 
 
 class Model(Part):
@@ -133,7 +128,6 @@ class Model(Part):
     )
 
     source: Source
-    """Where the model's files come from."""
     task: Task = Task.EMBED
     """Embed makes vectors of texts, Rerank scores texts against a query."""
     pooling: Pooling = Pooling.AUTO
@@ -169,7 +163,7 @@ class Weights(OneOf):
     """Where prepared files lie: on a claim that all pods share, or on scratch space of a given size."""
 
     persistent_volume_claim: ClaimReference | None = None
-    """A PersistentVolumeClaim of the same namespace, writable; restarts and other pods reuse what lies there."""
+    """A claim of the same namespace, writable; restarts and other pods reuse what lies there."""
     size: PositiveQuantity | None = None
     """Most scratch space of a pod."""
 
@@ -202,25 +196,18 @@ class EmbeddingModelSpec(Part):
     """What to serve, and how."""
 
     model: Model
-    """What decides the vectors. A change here, credentials aside, is a new revision."""
     runtime: Runtime = Runtime()
-    """How the model is run."""
     weights: Weights | None = None
     """Where prepared files lie; absent = scratch space of each pod."""
     replicas: Replicas = 1
     """Number of pods; 0 = stopped. Ignored while autoscaling is given."""
     autoscaling: Autoscaling | None = None
-    """Scales the pods; absent = replicas."""
     resources: Resources = Resources()
-    """CPU, memory and devices of the serving container."""
     pod: PodOverrides = PodOverrides()
-    """Scheduling and labelling of the pods."""
     rollout: Rollout = Rollout()
-    """How in-place changes reach the pods."""
     cache: Cache = Cache()
-    """Vectors that are kept for reuse."""
+    """Vectors that are kept for reuse. An outage of the cache makes answers slower, never wrong."""
     rate_limit: ModelRateLimit = ModelRateLimit()
-    """Limits per client."""
 
 
 class RevisionState(StrEnum):

@@ -121,7 +121,6 @@ class Rebuild(Part):
     ] = ()
     """Shares of the reads that the new generation answers, step by step, before the switch."""
     pre_promotion_analysis: PrePromotionAnalysis = PrePromotionAnalysis()
-    """The gate before the switch."""
     max_search_latency_p99_milliseconds: Annotated[int, Field(ge=1, le=600_000)] | None = None
     """The rebuild slows down while searches are slower than this; absent = no brake."""
     max_parallel_shards: Annotated[int, Field(ge=1, le=256)] | None = None

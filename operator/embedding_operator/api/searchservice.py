@@ -102,9 +102,7 @@ class Expose(OneOf):
     """Makes the endpoint reachable from outside the cluster, in exactly one way."""
 
     ingress: Ingress | None = None
-    """By an Ingress."""
     http_route: HTTPRoute | None = None
-    """By an HTTPRoute of the Gateway API."""
 
 
 class SearchServiceSpec(Part):
@@ -142,7 +140,6 @@ class SearchServiceSpec(Part):
     replicas: Replicas = 2
     """Number of gateway pods; 0 = stopped. Ignored while autoscaling is given."""
     autoscaling: Autoscaling | None = None
-    """Scales the gateway pods; absent = replicas."""
     resources: Resources = Resources()
     """CPU and memory of the gateway container."""
     pod: PodOverrides = PodOverrides()
@@ -154,7 +151,6 @@ class SearchServiceSpec(Part):
     partial_results: PartialResults = PartialResults.NEVER
     """Whether a search may answer without the shards that are down; the answer says so."""
     limits: Limits = Limits()
-    """The most that one request may ask for."""
     cache: SearchCache = SearchCache()
     """Search results that are kept for reuse."""
     rate_limit: SearchRateLimit | None = None

@@ -89,9 +89,7 @@ class Cache(Part):
     """A Redis server that all replicas share; absent = each pod keeps its own in memory."""
 
 
-_CONTAINER_RESOURCE = (
-    "name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-') || name.contains('/')"
-)
+_CONTAINER_RESOURCE = "name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-') || name.contains('/')"
 
 Amounts = Annotated[
     dict[str, Amount],
@@ -133,14 +131,19 @@ class Toleration(Part):
 
     rules: ClassVar = (
         Rule(
-            "!has(self.key) || self.key != '' || (has(self.operator) && self.operator == 'Exists')",
-            "an empty key tolerates everything and needs operator: Exists",
+            "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
+            "must be Exists for a toleration without a key: set that or name the key of the taint",
             member="operator",
         ),
         Rule(
             "!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
-            "operator Exists compares no value: remove value, or use operator: Equal",
+            "is not compared by operator Exists: remove it, or use operator: Equal",
             member="value",
+        ),
+        Rule(
+            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            "needs effect: NoExecute; set that or remove it",
+            member="tolerationSeconds",
         ),
     )
 

@@ -81,7 +81,6 @@ class Index(Part):
     target_recall_percent: Annotated[int, Field(ge=1, le=100)] = 97
     """Share of the true nearest neighbours that a search should find."""
     parameters: IndexParameters = IndexParameters()
-    """Expert settings of the type."""
 
 
 class FilterField(Part):
@@ -185,13 +184,10 @@ class VectorIndexSpec(Part):
     autoscaling: Autoscaling | None = None
     """Scales the copies of each shard; minReplicas is at least replicas."""
     index: Index = Index()
-    """The approximate index of each shard."""
     fields: Annotated[tuple[FilterField, ...], Field(max_length=64), list_map("name")] = ()
     """Members of the documents' metadata to index for filters."""
     storage: Storage
-    """Volumes of the shards."""
     rebuild: Rebuild = Rebuild()
-    """How a new generation is built, judged and switched to."""
     resources: Resources = Resources()
     """CPU and memory of the shard container."""
     pod: PodOverrides = PodOverrides()
