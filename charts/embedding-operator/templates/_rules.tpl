@@ -1,0 +1,42 @@
+{{- /*
+What the operator does in a namespace that it acts in, and no more. It reads no Secrets: pods mount those, and what is
+wrong with one is learnt from the pods' status. It writes no RBAC objects, so it can give nobody a right.
+Server-side apply needs `patch`, and `create` where the object is new. No spec of our own kinds is ever written.
+*/ -}}
+{{- define "eo.rules" -}}
+- apiGroups: [embedding-operator.io]
+  resources: [embeddingmodels, vectorindexes, searchservices]
+  verbs: [get, list, watch]
+- apiGroups: [embedding-operator.io]
+  resources: [embeddingmodels/status, vectorindexes/status, searchservices/status]
+  verbs: [patch]
+# Owner references that block the deletion of the owner, where the cluster checks them (OpenShift does).
+- apiGroups: [embedding-operator.io]
+  resources: [embeddingmodels/finalizers, vectorindexes/finalizers, searchservices/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments/scale]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [services, serviceaccounts, configmaps]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+# Why a pod does not run is told in the status of the object that it belongs to.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
