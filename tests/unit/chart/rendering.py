@@ -40,7 +40,7 @@ def render(*values: str, release: str = RELEASE, namespace: str = NAMESPACE) -> 
     """Manifests of `helm template`, with `--set-json` for each of `values`. Raises RenderError."""
     settings = [word for value in values for word in ("--set-json", value)]
     text = helm("template", release, str(CHART), "--namespace", namespace, "--kube-version", "1.34.0", *settings)
-    return [manifest for manifest in yaml.safe_load_all(text) if manifest]
+    return [manifest for manifest in yaml.load_all(text, Loader=yaml.CSafeLoader) if manifest]
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
