@@ -71,9 +71,7 @@ class EncoderConfig:
         hidden = keys.size("hidden_size")
         heads = keys.size("num_attention_heads")
         if hidden % heads:
-            raise UnsupportedModelError(
-                f"config.json: hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
-            )
+            raise UnsupportedModelError(f"config.json: hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
         activation = str(config.get(keys.name("hidden_act"), "gelu"))
         if activation not in ACTIVATIONS:
             raise UnsupportedModelError(
@@ -85,18 +83,14 @@ class EncoderConfig:
             heads=heads,
             hidden=hidden,
             intermediate=keys.size("intermediate_size"),
-            embedding=keys.size("embedding_size")
-            if family.may_project_embeddings and "embedding_size" in config
-            else hidden,
+            embedding=keys.size("embedding_size") if family.may_project_embeddings and "embedding_size" in config else hidden,
             epsilon=keys.epsilon(),
             activation=ACTIVATIONS[activation],
             vocabulary=keys.size("vocab_size"),
             position_rows=keys.size("max_position_embeddings"),
             token_types=keys.size("type_vocab_size", default=2) if family.has_token_types else 0,
             padding_id=keys.padding_id(),
-            relative_buckets=keys.size("relative_attention_num_buckets", default=32)
-            if family.has_relative_positions
-            else 0,
+            relative_buckets=keys.size("relative_attention_num_buckets", default=32) if family.has_relative_positions else 0,
         )
 
 
@@ -137,9 +131,7 @@ class _Keys:
 def _refuse_variants(config: Mapping[str, Any]) -> None:
     kind = config.get("position_embedding_type") or "absolute"
     if kind != "absolute":
-        raise UnsupportedModelError(
-            f"config.json: position_embedding_type {kind!r:.40} is not supported, only 'absolute'"
-        )
+        raise UnsupportedModelError(f"config.json: position_embedding_type {kind!r:.40} is not supported, only 'absolute'")
     for flag in ("is_decoder", "add_cross_attention"):
         if config.get(flag):
             raise UnsupportedModelError(f"config.json: {flag} is set, but an encoder is needed")

@@ -35,11 +35,11 @@ class GraphWriter:
         """A tensor; beyond 1 KiB its bytes go to the data file."""
         name = self._unique(name)
         if value.nbytes <= _INLINE_BYTES:
-            self._initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+            self._initializers.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
             return name
         offset = -self._data.tell() % _ALIGNMENT + self._data.tell()
         self._data.seek(offset)
-        self._data.write(np.ascontiguousarray(value).data)
+        self._data.write(np.asarray(value, order="C").data)
         tensor = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(value.dtype), dims=value.shape)
         tensor.data_location = TensorProto.EXTERNAL
         for key, text in (("location", self._data_name), ("offset", str(offset)), ("length", str(value.nbytes))):

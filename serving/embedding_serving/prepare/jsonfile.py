@@ -32,9 +32,7 @@ def read_list(path: Path) -> list[Any]:
 
 def _read(path: Path) -> Any:
     if path.stat().st_size > MAX_BYTES:
-        raise UnsupportedModelError(
-            f"{path.name} is larger than {MAX_BYTES >> 20} MiB, which no model's {path.name} is"
-        )
+        raise UnsupportedModelError(f"{path.name} is larger than {MAX_BYTES >> 20} MiB, which no model's {path.name} is")
     try:
         return orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:

@@ -73,30 +73,20 @@ def weight_files(directory: Path) -> list[Path]:
     if (directory / WEIGHT_INDEX).is_file():
         listed = read_object(directory / WEIGHT_INDEX).get("weight_map")
         if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
-            raise UnsupportedModelError(
-                f"{WEIGHT_INDEX} has no weight_map of tensor to file: repair the file at its source"
-            )
+            raise UnsupportedModelError(f"{WEIGHT_INDEX} has no weight_map of tensor to file: repair the file at its source")
         shards = sorted(set(listed.values()))
         for shard in shards:
             if PurePosixPath(shard).name != shard or not (directory / shard).is_file():
-                raise UnsupportedModelError(
-                    f"{WEIGHT_INDEX} names {shard!r:.80}, which is not there: the upload is incomplete"
-                )
+                raise UnsupportedModelError(f"{WEIGHT_INDEX} names {shard!r:.80}, which is not there: the upload is incomplete")
         return [directory / shard for shard in shards]
     found = sorted(directory.glob("*.safetensors"))
     if len(found) != 1:
-        raise UnsupportedModelError(
-            f"no {WEIGHTS} in {directory.name or 'the source'}: publish the weights under that name"
-        )
+        raise UnsupportedModelError(f"no {WEIGHTS} in {directory.name or 'the source'}: publish the weights under that name")
     return found
 
 
 def _module(root: Path, entry: Any) -> Module:
-    if (
-        not isinstance(entry, dict)
-        or not isinstance(entry.get("type"), str)
-        or not isinstance(entry.get("path", ""), str)
-    ):
+    if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or not isinstance(entry.get("path", ""), str):
         raise UnsupportedModelError(f"{MODULES} must list objects with type and path: repair the file at its source")
     package, _, kind = entry["type"].rpartition(".")
     if package and not package.startswith("sentence_transformers."):

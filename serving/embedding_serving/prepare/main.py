@@ -34,23 +34,23 @@ def _run(settings: PrepareSettings) -> Report:
     except PrepareError as error:
         return Report(outcome=error.outcome, message=error.message)
     except MemoryError:
-        return Report(
-            outcome=Outcome.UNAVAILABLE, message="out of memory while preparing: raise spec.resources.limits.memory"
-        )
+        return Report(outcome=Outcome.UNAVAILABLE, message="out of memory while preparing: raise spec.resources.limits.memory")
     except Exception as error:
         log.exception("unexpected failure")
-        message = f"unexpected {type(error).__name__} while preparing: this is a bug in embedding-serving; its log has the trace"
+        message = (
+            f"unexpected {type(error).__name__} while preparing: this is a bug in embedding-serving; its log has the trace"
+        )
         return Report(outcome=Outcome.UNAVAILABLE, message=message)
     message = f"{manifest.architecture}, {manifest.dimensions} dimensions, for {', '.join(manifest.engines)}"
-    return Report(
-        outcome=Outcome.PREPARED, message=message, fingerprint=manifest.fingerprint, dimensions=manifest.dimensions
-    )
+    return Report(outcome=Outcome.PREPARED, message=message, fingerprint=manifest.fingerprint, dimensions=manifest.dimensions)
 
 
 def _unreadable_settings(error: ValidationError) -> Report:
     """Names the settings without their values, which may be secrets."""
     faults = "; ".join(f"{env_name('.'.join(map(str, entry['loc'])))}: {entry['msg']}" for entry in error.errors())
-    message = f"the settings of this pod can't be read ({faults}): operator and serving image are probably of different versions"
+    message = (
+        f"the settings of this pod can't be read ({faults}): operator and serving image are probably of different versions"
+    )
     return Report(outcome=Outcome.UNAVAILABLE, message=message)
 
 

@@ -1,6 +1,5 @@
 """The whole of `prepare`, in the order in which it happens."""
 
-import errno
 import logging
 import shutil
 import time
@@ -15,9 +14,10 @@ from embedding_serving.contract.settings import PrepareSettings
 from embedding_serving.prepared import ONNX_MODEL, REFERENCE, TOKENIZER, TORCH_DIR, PreparedModel, locate
 
 from . import text
+from .disk import explain, require_space
 from .encoder import EncoderWeights
 from .engines import CPU_ENGINES, torch_installed, wanted_engines
-from .errors import FingerprintMismatchError, UnavailableError, UnsupportedModelError
+from .errors import FingerprintMismatchError, UnsupportedModelError
 from .fingerprint import fingerprint
 from .graph import write_onnx
 from .layout import ModelFiles
@@ -48,7 +48,7 @@ def prepare(settings: PrepareSettings, with_torch: bool | None = None) -> Prepar
             clear_download(space)
             return manifest
     except OSError as error:
-        raise _volume_trouble(error, weights_dir) from error
+        raise explain(error, weights_dir) from error
 
 
 def _already(settings: PrepareSettings, wanted: frozenset[EngineName]) -> PreparedModel | None:
@@ -64,9 +64,7 @@ def _already(settings: PrepareSettings, wanted: frozenset[EngineName]) -> Prepar
     return manifest
 
 
-def _prepare(
-    settings: PrepareSettings, wanted: frozenset[EngineName], with_torch: bool, space: Workspace
-) -> PreparedModel:
+def _prepare(settings: PrepareSettings, wanted: frozenset[EngineName], with_torch: bool, space: Workspace) -> PreparedModel:
     weights_dir = Path(settings.weights_dir)
     fetched = fetch(settings, space.download)
     model = _Model.read(ModelFiles.read(fetched.root, fetched.paths), settings)
@@ -132,9 +130,7 @@ def _possible(recipe: Recipe, wanted: frozenset[EngineName], with_torch: bool) -
             "the model has dense steps after pooling, which engine Torch does not run: use runtime.engine Auto"
         )
     hint = "" if with_torch else " and a GPU (its pods run the torch image)"
-    raise UnsupportedModelError(
-        f"architecture {recipe.architecture} is served by torch alone: set runtime.engine Torch{hint}"
-    )
+    raise UnsupportedModelError(f"architecture {recipe.architecture} is served by torch alone: set runtime.engine Torch{hint}")
 
 
 def _check_expected(settings: PrepareSettings, identity: str) -> None:
@@ -213,28 +209,3 @@ def _check_space(weights_dir: Path, model: _Model, engines: frozenset[EngineName
     if EngineName.TORCH in engines and not model.files.root.is_relative_to(weights_dir):
         needed += model.tensors.bytes_
     require_space(weights_dir, needed, "to convert the model")
-
-
-def require_space(directory: Path, needed: int, purpose: str) -> None:
-    """Raises UnavailableError where the volume has not `needed` bytes left."""
-    free = shutil.disk_usage(directory).free
-    if free < needed:
-        raise UnavailableError(
-            f"the weights volume has {free >> 20} MiB left, but {(needed >> 20) + 1} MiB are needed {purpose}: raise spec.weights.size, "
-            "or use a larger claim"
-        )
-
-
-def _volume_trouble(error: OSError, weights_dir: Path) -> UnavailableError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = shutil.disk_usage(weights_dir).free if weights_dir.is_dir() else 0
-        return UnavailableError(
-            f"the weights volume is full ({free >> 20} MiB left): raise spec.weights.size, or use a larger claim"
-        )
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return UnavailableError(
-            f"{error.filename or weights_dir} can't be written: give the pod a writable weights volume (check fsGroup)"
-        )
-    return UnavailableError(
-        f"the weights volume failed: {error.strerror or error}. Check the claim behind spec.weights"
-    )

@@ -85,9 +85,7 @@ def resolve(files: ModelFiles, options: ModelOptions) -> Recipe:
     query_prefix, document_prefix = _prefixes(files, options)
     transformer_settings = files.optional("sentence_bert_config.json")
     rerank = options.task is Task.RERANK
-    if rerank and (
-        options.dimensions or options.pooling is not Pooling.AUTO or options.normalize is not Normalize.AUTO
-    ):
+    if rerank and (options.dimensions or options.pooling is not Pooling.AUTO or options.normalize is not Normalize.AUTO):
         raise UnsupportedModelError(
             "dimensions, pooling and normalize have no meaning for task Rerank: remove them from spec.model"
         )
@@ -239,9 +237,7 @@ def _max_tokens(
         raise UnsupportedModelError("config.json: max_position_embeddings must be a whole number above 0")
     if options.max_tokens is not None:
         if options.max_tokens > limit:
-            raise UnsupportedModelError(
-                f"spec.model.maxTokens is {options.max_tokens}, but the model takes at most {limit}"
-            )
+            raise UnsupportedModelError(f"spec.model.maxTokens is {options.max_tokens}, but the model takes at most {limit}")
         return options.max_tokens
     own = transformer_settings.get("max_seq_length")
     if not isinstance(own, int) or own < 1:

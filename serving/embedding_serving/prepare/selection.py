@@ -53,9 +53,7 @@ def select(paths: Iterable[str]) -> list[str]:
     chosen: list[str] = []
     for directory in sorted({_module_directory(name) for name in names} - {None}, key=str):
         inside = {
-            name.removeprefix(f"{directory}/" if directory else "")
-            for name in names
-            if _module_directory(name) == directory
+            name.removeprefix(f"{directory}/" if directory else "") for name in names if _module_directory(name) == directory
         }
         chosen += [f"{directory}/{name}" if directory else name for name in _select_in(inside)]
     if not any(name.endswith(".safetensors") for name in chosen):
