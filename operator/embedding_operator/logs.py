@@ -2,7 +2,11 @@
 
 import logging
 
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
+
+KOPF_ATTRIBUTES = ("settings", "k8s_skip", "k8s_ref")
+"""Live objects that kopf hangs on its records for its own handlers."""
 
 
 def set_up(level: str) -> None:
@@ -11,6 +15,7 @@ def set_up(level: str) -> None:
     handler.setFormatter(
         JsonFormatter(
             "%(asctime)s %(levelname)s %(name)s %(message)s",
+            reserved_attrs=[*RESERVED_ATTRS, *KOPF_ATTRIBUTES],
             rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
         )
     )

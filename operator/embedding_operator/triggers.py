@@ -31,20 +31,20 @@ def registry(queue: WorkQueue) -> kopf.OperatorRegistry:
     seen = _Seen()
 
     @kopf.on.login(registry=handlers)
-    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         in_cluster = kopf.login_with_service_account(**kwargs)
         return in_cluster or kopf.login_with_kubeconfig(**kwargs)
 
-    def on_model(type: str | None, body: kopf.RawBody, name: str, namespace: str, **_: Any) -> None:  # noqa: A002 - kopf's name
+    async def on_model(type: str | None, body: kopf.RawBody, name: str, namespace: str, **_: Any) -> None:  # noqa: A002 - kopf's name
         if seen.news(type, body, with_status=False):
             queue.add(Key(EMBEDDING_MODEL.kind, namespace, name))
 
-    def on_child(type: str | None, body: kopf.RawBody, labels: dict[str, str], resource: kopf.Resource, **_: Any) -> None:  # noqa: A002
+    async def on_child(type: str | None, body: kopf.RawBody, labels: dict[str, str], resource: kopf.Resource, **_: Any) -> None:  # noqa: A002
         owner = labels.get(names.OWNER_MODEL)
         if owner and seen.news(type, body, with_status=True, plural=resource.plural):
             queue.add(Key(EMBEDDING_MODEL.kind, body["metadata"]["namespace"], owner))
 
-    def on_index(spec: dict[str, Any], namespace: str, **_: Any) -> None:
+    async def on_index(spec: dict[str, Any], namespace: str, **_: Any) -> None:
         model = spec.get("modelRef", {}).get("name")
         if model:
             queue.add(Key(EMBEDDING_MODEL.kind, namespace, model))

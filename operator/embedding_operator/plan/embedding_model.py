@@ -86,7 +86,7 @@ def _steps(s: ModelSnapshot, revisions: dict[str, Revision], target: str, servin
     intents = _shared(s, [revision.model for revision in standing if revision.model], serving)
     for revision in standing:
         if revision.model:
-            intents += _of_revision(s, revision, revision.model)
+            intents += _of_revision(s, revision, revision.model, autoscaled=_takes_requests(revision, serving))
     return (*_ensures(s, intents), *_scales(s, standing, serving), *_deletes(s, intents, revisions, kept))
 
 
@@ -98,14 +98,14 @@ def _shared(s: ModelSnapshot, models: list[Model], serving: str) -> list[Intent]
     ]
 
 
-def _of_revision(s: ModelSnapshot, revision: Revision, model: Model) -> list[Intent]:
+def _of_revision(s: ModelSnapshot, revision: Revision, model: Model, *, autoscaled: bool) -> list[Intent]:
     intents = [
         Intent(CONFIG_MAP, build.record(s.model, model, revision.name, revision.fingerprint)),
         Intent(SERVICE, build.headless_service(s.model, revision.name)),
         Intent(DEPLOYMENT, build.deployment(s.model, model, revision.name, s.at)),
         Intent(PDB, build.disruption_budget(s.model, revision.name)),
     ]
-    if s.model.spec.autoscaling:
+    if s.model.spec.autoscaling and autoscaled:
         intents.append(Intent(HPA, build.autoscaler(s.model, revision.name)))
     return intents
 
@@ -123,20 +123,33 @@ def _ensures(s: ModelSnapshot, intents: list[Intent]) -> list[Step]:
 
 
 def _scales(s: ModelSnapshot, standing: list[Revision], serving: str) -> list[Step]:
-    """Without autoscaling the spec sets replicas. With it the HPA does, but a new revision starts as large as the old one."""
+    """Replicas through the scale subresource, where they differ.
+
+    Without autoscaling they are the spec's. With it the HPA sets them, within its bounds, once a revision takes
+    requests; until then a new revision is kept as large as the one whose load it will take over.
+    """
     steps: list[Step] = []
+    load = next((revision.wanted for revision in standing if revision.name == serving), 0)
     for revision in standing:
-        child = names.embed_revision(s.model.metadata.name, revision.name)
-        if s.model.spec.autoscaling is None:
-            live = revision.wanted if revision.deployment else 1
-            if live != s.model.spec.replicas:
-                steps.append(Scale(DEPLOYMENT, child, s.model.spec.replicas))
-        elif revision.deployment is None:
-            start = next((other.wanted for other in standing if other.name == serving and other.deployment), 0)
-            first = max(s.model.spec.autoscaling.min_replicas, start)
-            if first != 1:
-                steps.append(Scale(DEPLOYMENT, child, first))
+        live = revision.wanted if revision.deployment else 1
+        wanted = _replicas(s, revision, live, load, serving)
+        if wanted != live:
+            child = names.embed_revision(s.model.metadata.name, revision.name)
+            steps.append(Scale(DEPLOYMENT, child, wanted))
     return steps
+
+
+def _replicas(s: ModelSnapshot, revision: Revision, live: int, load: int, serving: str) -> int:
+    scaling = s.model.spec.autoscaling
+    if scaling is None:
+        return s.model.spec.replicas
+    if _takes_requests(revision, serving):
+        return max(live, scaling.min_replicas)
+    return min(max(load, scaling.min_replicas), scaling.max_replicas)
+
+
+def _takes_requests(revision: Revision, serving: str) -> bool:
+    return revision.name == serving or bool(revision.used_by)
 
 
 def _deletes(s: ModelSnapshot, intents: list[Intent], revisions: dict[str, Revision], kept: set[str | None]) -> list[Step]:
