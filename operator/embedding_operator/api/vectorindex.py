@@ -230,7 +230,7 @@ class FailedDocument(Part):
     id: Text
     """Id of the document."""
     message: Message | None = None
-    """Why."""
+    """Why it failed."""
 
 
 class Verdict(Part):
@@ -292,7 +292,7 @@ class Refused(Part):
     input_hash: Text
     """Hash of the inputs."""
     reason: Text | None = None
-    """Why, in one CamelCase word."""
+    """The cause in one CamelCase word."""
     message: Message | None = None
     """Why, and what to do."""
 
