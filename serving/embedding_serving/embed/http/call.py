@@ -1,0 +1,63 @@
+"""What a hot route is given, and what it gives back."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from ...contract.model import Task
+from ...contract.reports import ModelInfo
+from ..engines.engine import Vectors
+from ..service import EmbeddingService
+from .exchange import JSON, Header
+from .fields import TextLimits
+from .problems import Dialect
+
+OCTETS = b"application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, its body read and parsed."""
+
+    service: EmbeddingService
+    info: ModelInfo
+    limits: TextLimits
+    client: str
+    headers: dict[bytes, bytes]
+    body: dict[str, Any]
+
+    def wants_octets(self) -> bool:
+        return OCTETS in self.headers.get(b"accept", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    body: bytes
+    content_type: bytes = JSON
+    headers: Sequence[Header] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HotRoute:
+    """task: what the model must be made for. texts_field: where in the body the texts are, for errors about them."""
+
+    path: str
+    task: Task
+    dialect: Dialect
+    texts_field: str
+    handle: Callable[[Call], Awaitable[Answer]]
+
+
+def json_answer(value: Any) -> Answer:
+    """numpy arrays are written as lists of numbers."""
+    return Answer(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def octets_answer(vectors: Vectors) -> Answer:
+    """Raw little-endian float32, row by row; the shape is in the headers."""
+    count, dimensions = vectors.shape
+    shape = [(b"x-embedding-count", b"%d" % count), (b"x-embedding-dimensions", b"%d" % dimensions)]
+    return Answer(np.ascontiguousarray(vectors, dtype="<f4").tobytes(), OCTETS, shape)

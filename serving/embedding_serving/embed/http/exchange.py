@@ -1,0 +1,109 @@
+"""One HTTP request and its answer, on bare ASGI."""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from .problems import CONTENT_TYPE as PROBLEM
+from .problems import ApiError, Dialect, render
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+BODY_SECONDS = 30.0
+DISCARD_SECONDS = 2.0
+JSON = b"application/json"
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+class HungUp(Exception):
+    """The client closed the connection before it had its answer."""
+
+
+class Exchange:
+    def __init__(self, scope: Message, receive: Receive, send: Send, *, closing: bool) -> None:
+        """closing: tell the client to use another connection for its next request."""
+        self._receive = receive
+        self._send = send
+        self._closing = closing
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.address: str = (scope.get("client") or ("unknown", 0))[0]
+        given = self.headers.get(b"x-request-id", b"")
+        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        self.status: int | None = None
+
+    def wants(self, content_type: bytes) -> bool:
+        return content_type in self.headers.get(b"accept", b"")
+
+    async def body(self, max_bytes: int) -> bytes:
+        """The whole body. Raises ApiError where it is too large or too slow, HungUp where the client is gone."""
+        announced = self.headers.get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > max_bytes:
+            await self._discard()
+            raise _too_large(max_bytes)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._read(max_bytes)
+        except TimeoutError:
+            self._closing = True
+            raise ApiError(408, "body_timeout", f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+
+    async def hang_up(self) -> None:
+        """Returns when the client has closed the connection. Only after the body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def answer(self, status: int, content_type: bytes, body: bytes, extra: Sequence[Header] = ()) -> None:
+        self.status = status
+        headers = [
+            (b"content-type", content_type),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", self.request_id.encode()),
+            *extra,
+        ]
+        if self._closing:
+            headers.append((b"connection", b"close"))
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def refuse(self, error: ApiError, dialect: Dialect) -> None:
+        wait = error.retry_after_seconds
+        extra = [(b"retry-after", b"%d" % wait)] if wait is not None else []
+        await self.answer(error.status, PROBLEM, render(error, dialect, self.request_id), extra)
+
+    async def _read(self, max_bytes: int) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body") and len(message["body"]) <= max_bytes:
+            return bytes(message["body"])
+        parts: list[bytes] = []
+        size = 0
+        while message["type"] == "http.request":
+            parts.append(message["body"])
+            size += len(message["body"])
+            if size > max_bytes:
+                await self._discard()
+                raise _too_large(max_bytes)
+            if not message.get("more_body"):
+                return b"".join(parts)
+            message = await self._receive()
+        raise HungUp
+
+    async def _discard(self) -> None:
+        """Reads on for a moment: a client that is still sending would lose the answer to a reset connection."""
+        self._closing = True
+        if self.headers.get(b"expect", b"").lower() == b"100-continue":
+            return
+        try:
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while (message := await self._receive())["type"] == "http.request" and message.get("more_body"):
+                    pass
+        except TimeoutError:
+            pass
+
+
+def _too_large(max_bytes: int) -> ApiError:
+    return ApiError(413, "body_too_large", f"the body is larger than {max_bytes} bytes: send fewer texts in a request")

@@ -1,0 +1,112 @@
+"""Errors over HTTP: `application/problem+json` with a stable code; RFC 9457 lets a problem carry more members.
+
+Official clients read their own members: `error` as an object on the OpenAI route, `error` and `error_type` on TEI's.
+"""
+
+from enum import StrEnum
+
+import orjson
+
+from ...contract.problem import Problem
+from ..encoder import EncodeFailed, Encoder
+from ..ratelimit import AboveRateLimit, RateLimited
+from ..scheduler import LargerThanQueue, QueueFull
+from ..tokens import TooManyTokens, UnknownToken
+
+CONTENT_TYPE = b"application/problem+json"
+
+
+class Dialect(StrEnum):
+    """Whose client reads the answer."""
+
+    OWN = "own"
+    OPENAI = "openai"
+    TEI = "tei"
+
+
+TITLES = {
+    400: "The request is not valid",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "The request took too long to arrive",
+    413: "The request is too large",
+    429: "Too many requests",
+    500: "The server failed",
+    503: "The server is not ready",
+}
+
+
+class ApiError(Exception):
+    """What a client did wrong, or what it has to wait for. `field` is the path in the body: `input[3]`."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, field: str | None = None, retry_after_seconds: int | None = None
+    ):
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.field = field
+        self.retry_after_seconds = retry_after_seconds
+
+
+def invalid(field: str | None, detail: str) -> ApiError:
+    return ApiError(400, "invalid_request", detail, field=field)
+
+
+def error_of(failure: Exception, texts_field: str, encoder: Encoder) -> ApiError | None:
+    """The error that tells a client of a failure of the service; None for one that is a bug of ours."""
+    match failure:
+        case ApiError():
+            return failure
+        case QueueFull():
+            wait = encoder.retry_after_seconds()
+            return ApiError(429, "queue_full", f"{failure}. Try again in {wait} s", retry_after_seconds=wait)
+        case LargerThanQueue():
+            return ApiError(413, "larger_than_queue", f"{failure}: send fewer texts in a request", field=texts_field)
+        case RateLimited():
+            wait = failure.retry_after_seconds
+            detail = f"this client has used its {failure.limit_per_minute} {failure.unit} a minute. Try again in {wait} s"
+            return ApiError(429, "rate_limited", detail, retry_after_seconds=wait)
+        case AboveRateLimit():
+            return ApiError(413, "above_rate_limit", f"{failure}: send fewer texts in a request", field=texts_field)
+        case TooManyTokens():
+            detail = f"{failure}: shorten it, or let it be cut with truncate: true"
+            return ApiError(413, "too_many_tokens", detail, field=f"{texts_field}[{failure.index}]")
+        case UnknownToken():
+            return ApiError(400, "unknown_token", str(failure), field=f"{texts_field}[{failure.index}]")
+        case EncodeFailed():
+            return ApiError(500, "encode_failed", str(failure))
+    return None
+
+
+def render(error: ApiError, dialect: Dialect, request_id: str) -> bytes:
+    problem = Problem(
+        code=error.code,
+        title=TITLES.get(error.status, "Error"),
+        status=error.status,
+        detail=error.detail,
+        field=error.field,
+        request_id=request_id,
+    ).model_dump(exclude_none=True)
+    if dialect is Dialect.OPENAI:
+        problem["error"] = {
+            "message": error.detail, "type": _openai_type(error.status), "param": error.field, "code": error.code
+        }  # fmt: skip
+    elif dialect is Dialect.TEI:
+        problem |= {"error": error.detail, "error_type": _tei_type(error)}
+    return orjson.dumps(problem)
+
+
+def _openai_type(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"
+
+
+def _tei_type(error: ApiError) -> str:
+    if error.status == 429:
+        return "Overloaded"
+    if error.status < 500:
+        return "Validation"
+    return "Unhealthy" if error.status == 503 else "Backend"

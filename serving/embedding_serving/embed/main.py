@@ -1,0 +1,151 @@
+"""`python -m embedding_serving embed`: settings from the environment; 0 after a drain, 1 where it cannot serve."""
+
+import asyncio
+import logging
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from pydantic import ValidationError
+
+from .. import __version__
+from ..contract.reports import Outcome, Report
+from ..contract.settings import TERMINATION_PATH, EmbedSettings, env_name
+from ..logs import setup_logging
+from .cache import VectorCache
+from .encoder import Encoder
+from .failure import StartFailed
+from .http.gate import Gate
+from .http.routes import HOT_ROUTES
+from .http.server import Listener
+from .http.surface import build_surface
+from .lifecycle import Lifecycle
+from .ratelimit import RateLimiter
+from .redis_store import RedisStore
+from .service import EmbeddingService
+from .startup import LoadedModel, load_model
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    setup_logging(os.environ.get(env_name("log_level"), "INFO"))
+    termination_path = os.environ.get(env_name("termination_path"), TERMINATION_PATH)
+    try:
+        settings = EmbedSettings()  # from the environment
+        code: int = uvloop.run(serve(settings))
+        return code
+    except ValidationError as error:
+        faults = "; ".join(f"{env_name('.'.join(map(str, fault['loc'])))}: {fault['msg']}" for fault in error.errors())
+        failure = StartFailed(Outcome.UNAVAILABLE, f"the settings of this pod cannot be read ({faults})")
+    except StartFailed as error:
+        failure = error
+    _report(termination_path, failure)
+    return 1
+
+
+async def serve(settings: EmbedSettings) -> int:
+    """Runs until SIGTERM or SIGINT. Raises StartFailed where the model cannot be served."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    lifecycle = Lifecycle()
+    surface = build_surface(lifecycle, __version__)
+    gate = Gate(lifecycle, settings, HOT_ROUTES, surface)
+    api = _listener(gate, settings.port, settings)
+    admin = _listener(surface, settings.admin_port, settings)
+    for listener in (api, admin):
+        listener.start()
+    log.info("listening", extra={"port": api.port, "admin_port": admin.port})
+    store = _shared_store(settings, lifecycle)
+    try:
+        if await _start(settings, lifecycle, store, stop):
+            await stop.wait()
+            await _drain(settings, lifecycle)
+    finally:
+        await api.stop()
+        await admin.stop()
+        if lifecycle.service:
+            await lifecycle.service.close()
+        if store:
+            await store.close()
+    log.info("stopped")
+    return 0
+
+
+async def _start(settings: EmbedSettings, lifecycle: Lifecycle, store: RedisStore | None, stop: asyncio.Event) -> bool:
+    """Loads beside the event loop, so that probes are answered. False where the stop came first."""
+    loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+    loading = asyncio.get_running_loop().run_in_executor(loader, load_model, settings, __version__)
+    stopping = asyncio.create_task(stop.wait())
+    waits: set[asyncio.Future[Any]] = {loading, stopping}
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    loader.shutdown(wait=False)
+    if not loading.done():
+        log.info("told to stop before the model was loaded")
+        return False
+    stopping.cancel()
+    loaded = loading.result()
+    lifecycle.serve(_service(settings, loaded, lifecycle, store), loaded.info)
+    log.info("serving", extra=loaded.info.model_dump(mode="json"))
+    return True
+
+
+async def _drain(settings: EmbedSettings, lifecycle: Lifecycle) -> None:
+    """Not ready from now on, yet still accepting: the endpoints of a Service forget a pod only after a while."""
+    lifecycle.drain()
+    log.info("draining for %.1f s", settings.drain_seconds)
+    await asyncio.sleep(settings.drain_seconds)
+
+
+def _service(settings: EmbedSettings, loaded: LoadedModel, lifecycle: Lifecycle, store: RedisStore | None) -> EmbeddingService:
+    metrics = lifecycle.metrics
+    model = loaded.model
+    return EmbeddingService(
+        model=model,
+        tokenizer=loaded.tokenizer,
+        encoder=Encoder(loaded.engine, loaded.limits, settings.max_queued_tokens, metrics),
+        cache=VectorCache(
+            namespace=f"{model.fingerprint}:{loaded.engine.arithmetic}",
+            dimensions=model.dimensions,
+            ttl_seconds=settings.cache_ttl_seconds,
+            max_bytes=settings.cache_bytes,
+            shared=store,
+            metrics=metrics,
+        ),
+        limiter=RateLimiter(
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+            namespace=settings.model_name,
+            shared=store,
+        ),
+        metrics=metrics,
+    )
+
+
+def _shared_store(settings: EmbedSettings, lifecycle: Lifecycle) -> RedisStore | None:
+    if settings.redis_url is None:
+        return None
+    try:
+        return RedisStore(settings.redis_url.get_secret_value(), lifecycle.metrics)
+    except ValueError as error:
+        raise StartFailed(Outcome.UNAVAILABLE, str(error)) from None
+
+
+def _listener(app: object, port: int, settings: EmbedSettings) -> Listener:
+    try:
+        return Listener(app, port, settings.shutdown_seconds)
+    except OSError as error:
+        raise StartFailed(Outcome.UNAVAILABLE, f"port {port}: {error.strerror}") from error
+
+
+def _report(termination_path: str, failure: StartFailed) -> None:
+    log.error("cannot serve: %s", failure.message, extra={"outcome": failure.outcome})
+    report = Report(outcome=failure.outcome, message=failure.message)
+    try:
+        Path(termination_path).write_text(report.dump())
+    except OSError as error:
+        log.warning("no report for the operator", extra={"path": termination_path, "reason": error.strerror})
