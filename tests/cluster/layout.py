@@ -53,20 +53,9 @@ ETCD_PEER_PORT = 2380
 METRICS_PORT = 4443
 KUBELET_PORT = 10250
 COREDNS_READY_PORT = 8181
-PORTS = (
-    53,
-    API_PORT,
-    ETCD_PORT,
-    ETCD_PEER_PORT,
-    METRICS_PORT,
-    KUBELET_PORT,
-    COREDNS_READY_PORT,
-    10248,  # kubelet's health
-    10249,  # kube-proxy's metrics
-    10256,  # kube-proxy's health
-    10257,  # controller manager
-    10259,  # scheduler
-)
+NODE_PORTS = (53, API_PORT, METRICS_PORT, KUBELET_PORT, COREDNS_READY_PORT)  # on NODE_IP
+# On 127.0.0.1; the last ones are health and metrics of kubelet, kube-proxy (2), controller manager and scheduler.
+LOOPBACK_PORTS = (ETCD_PORT, ETCD_PEER_PORT, 10248, 10249, 10256, 10257, 10259)
 
 STORAGE_CLASS = "local-pool"
 PAUSE_IMAGE = f"localhost/{NAME}/pause:1"

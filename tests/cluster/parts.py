@@ -138,6 +138,7 @@ def controller_manager() -> Part:
             f"--cluster-signing-key-file={_PKI / 'cluster-ca.key'}",
             f"--flex-volume-plugin-dir={layout.STATE / 'flexvolumes'}",
             "--horizontal-pod-autoscaler-sync-period=5s",
+            "--pvclaimbinder-sync-period=2s",
         ),
         _answers("127.0.0.1", 10257, "/healthz"),
     )

@@ -29,6 +29,7 @@ _CAPABILITIES = {  # bits of linux/capability.h that a node cannot do without
     "CAP_MKNOD": 27,
 }
 _CGROUP_CONTROLLERS = {"cpu", "cpuset", "memory", "pids"}
+_IP_FREEBIND = 15  # of linux/in.h; Python does not name it
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
@@ -168,7 +169,8 @@ def _ports() -> Finding:
         return Finding("ports", f"another containerd serves {layout.CONTAINERD_SOCKET}", cure)
     if process.leaders():
         return Finding("ports", "the cluster's own processes have them")
-    taken = [port for port in layout.PORTS if not _free(port)]
+    wanted = [(layout.NODE_IP, port) for port in layout.NODE_PORTS] + [("127.0.0.1", p) for p in layout.LOOPBACK_PORTS]
+    taken = [port for address, port in wanted if not _free(address, port)]
     if taken:
         which = " or ".join(f"sport = :{port}" for port in taken)
         cure = f"stop what `ss -Hltnp '{which}'` shows"
@@ -176,11 +178,12 @@ def _ports() -> Finding:
     return Finding("ports", "free")
 
 
-def _free(port: int) -> bool:
+def _free(address: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)  # before the bridge, the address is not there yet
         try:
-            probe.bind(("0.0.0.0", port))
+            probe.bind((address, port))
         except PermissionError:
             return True  # not root: another finding says so
         except OSError:
