@@ -140,10 +140,16 @@ def _of_ending(pod: Manifest, container: Manifest, ended: Manifest) -> Finding |
         return Finding("Preparing", report.message, stalled=False)
     if report and report.outcome is not Outcome.PREPARED:
         return Finding(report.outcome.value, report.message)
-    said = (ended.get("message") or ended.get("reason") or "").strip()[-1_000:]
+    said = _last_line(ended.get("message") or ended.get("reason") or "")
     if name == COPY:
         return Finding("SourceNotFound", f"the model image's files could not be copied: {said}")
     return Finding("NoReadyPods", f"container {name} ended with exit code {ended.get('exitCode')}: {said}", stalled=False)
+
+
+def _last_line(text: str) -> str:
+    """Of a log's tail: the line that says what happened stands last."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][-500:] if lines else "no word"
 
 
 def _endings(container: Manifest) -> Iterator[Manifest]:
