@@ -197,13 +197,13 @@ def _ranges() -> Finding:
         routes = run(["ip", "-4", "route", "show"]).splitlines()
     except ClusterError:
         return Finding("address ranges", "not known before iproute2 is there")
-    others = [route for route in routes if _clashes(route)]
+    others = [route for route in routes if clashes(route)]
     if others:
         return Finding("address ranges", f"in use: {others[0].strip()}", "choose other ranges in layout.py")
     return Finding("address ranges", f"{layout.POD_RANGE} and {layout.SERVICE_RANGE} are free or ours")
 
 
-def _clashes(route: str) -> bool:
+def clashes(route: str) -> bool:
     words = route.split()
     if words[0] in ("default", "unreachable") or layout.BRIDGE in words:
         return False

@@ -19,6 +19,7 @@ from cluster.interface import ClusterError
 
 _MARK = "LOCAL_CLUSTER_PART"
 _FINGERPRINT = "LOCAL_CLUSTER_FINGERPRINT"
+_LOG_BYTES = 32 * 1024**2
 _ENV = "/usr/bin/env"
 _DEAD_STATES = "ZX"  # PID 1 may reap late: a zombie is as dead as it gets
 
@@ -51,6 +52,8 @@ def leaders() -> dict[str, Running]:
 def spawn(part: str, argv: Sequence[str | Path], fingerprint: str, env: Mapping[str, str] | None = None) -> int:
     """Start a process that survives us, with its output appended to the part's log."""
     layout.LOGS.mkdir(parents=True, exist_ok=True)
+    if log_of(part).exists() and log_of(part).stat().st_size > _LOG_BYTES:
+        log_of(part).replace(log_of(f"{part}.old"))
     environment = {
         "PATH": f"{layout.BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
