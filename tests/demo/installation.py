@@ -1,0 +1,90 @@
+"""The operator on a cluster, installed from its chart: by the demo, and by tests that want what users have."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster import Cluster, ClusterError
+from cluster.binaries import program
+from images import Image
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "embedding-operator"
+RELEASE = "embedding-operator"
+OPERATOR_PODS = "app.kubernetes.io/component=operator"
+
+_UNFINISHED = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling")
+_RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def namespace(cluster: Cluster, name: str) -> None:
+    """Make sure of a namespace that admits restricted pods alone."""
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": _RESTRICTED}}
+    cluster.kubectl("apply", "--server-side", "--filename=-", input=json.dumps(manifest))
+
+
+def install(
+    cluster: Cluster,
+    images: Mapping[str, Image],
+    *,
+    operator_namespace: str,
+    watch_namespaces: Sequence[str] = (),
+    release: str = RELEASE,
+    values: Mapping[str, Any] | None = None,
+) -> None:
+    """`helm upgrade --install`, over whatever a killed run left. The namespaces exist. Raises ClusterError."""
+    chosen = {
+        "images": {"operator": images["operator"].reference, "serving": images["serving"].reference},
+        "watchNamespaces": list(watch_namespaces),
+        **(values or {}),
+    }
+    _forget_unfinished(cluster, operator_namespace, release)
+    with _kubeconfig(cluster) as kubeconfig, tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(chosen, file)
+        file.flush()
+        _helm(
+            kubeconfig,
+            operator_namespace,
+            "upgrade",
+            "--install",
+            "--take-ownership",
+            release,
+            str(CHART),
+            f"--values={file.name}",
+        )
+
+
+def uninstall(cluster: Cluster, *, operator_namespace: str, release: str = RELEASE) -> None:
+    """`helm uninstall`; the CRDs stay. A release that is not there is no error. Raises ClusterError."""
+    with _kubeconfig(cluster) as kubeconfig:
+        _helm(kubeconfig, operator_namespace, "uninstall", "--ignore-not-found", "--wait", release)
+
+
+def _forget_unfinished(cluster: Cluster, operator_namespace: str, release: str) -> None:
+    """helm refuses a release whose last operation never ended; without that record it takes the objects over."""
+    selector = f"--selector=owner=helm,name={release},status in ({','.join(_UNFINISHED)})"
+    cluster.kubectl("delete", "secrets", f"--namespace={operator_namespace}", selector)
+
+
+@contextmanager
+def _kubeconfig(cluster: Cluster) -> Iterator[str]:
+    """A file with the cluster's own context and no other: helm would take whichever is current."""
+    with tempfile.NamedTemporaryFile("w", prefix="eo-kubeconfig-") as file:
+        file.write(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten"))
+        file.flush()
+        yield file.name
+
+
+def _helm(kubeconfig: str, operator_namespace: str, *words: str) -> None:
+    argv = [str(program("helm")), f"--kubeconfig={kubeconfig}", f"--namespace={operator_namespace}", *words]
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.startswith("Error:")] or done.stderr.splitlines()[-1:]
+        raise ClusterError(f"helm {words[0]} of {words[-2] if words[0] == 'upgrade' else words[-1]} failed: {' '.join(said)}")
