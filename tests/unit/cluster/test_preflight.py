@@ -6,7 +6,7 @@ from cluster.preflight import Finding, clashes
 
 
 @pytest.mark.parametrize(
-    ("route", "clashes"),
+    ("route", "taken"),
     [
         ("default via 192.0.2.1 dev eth0", False),
         ("192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.2", False),
@@ -17,8 +17,8 @@ from cluster.preflight import Finding, clashes
         ("10.96.0.10 dev tun0", True),
     ],
 )
-def test_a_route_of_somebody_elses_into_our_ranges_is_seen(route: str, clashes: bool) -> None:
-    assert clashes(route) is clashes
+def test_a_route_of_somebody_elses_into_our_ranges_is_seen(route: str, taken: bool) -> None:
+    assert clashes(route) is taken
 
 
 def test_a_finding_says_what_to_do_and_who_does_it() -> None:
