@@ -52,13 +52,12 @@ def run_logged(
             "text": True,
             "errors": "replace",
         }
-        process = subprocess.Popen(argv, env=env, pass_fds=keep_open, **pipes)
-        try:
-            _follow(process, file.write, note)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-            process.wait()
+        with subprocess.Popen(argv, env=env, pass_fds=keep_open, **pipes) as process:
+            try:
+                _follow(process, file.write, note)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
     if process.returncode != 0:
         tail = "\n".join(log.read_text().splitlines()[-_TAIL_LINES:])
         raise ImageError(f"{argv[0]} build failed; the whole output is in {log}, its end:\n{tail}")
