@@ -1,0 +1,226 @@
+"""The CRDs before a real API server: what it refuses and how it says so, what it accepts, what people see."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster import Cluster, ClusterError
+from e2e.refused import ALLOWED_UPDATES, GONE, REFUSED, UPDATES, Refused, Update, manifest
+from embedding_operator.api import EMBEDDING_MODELS, KINDS, SEARCH_SERVICES, Kind
+from unit.api.samples import full_status, minimal, one_per_field
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+
+
+@pytest.fixture(scope="module")
+def room(cluster: Cluster, crds: None) -> Iterator[str]:
+    """A namespace for all tests of this file, which keep apart by names."""
+    name = f"crds-{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def create(cluster: Cluster, *objects: dict[str, Any], dry_run: bool = True) -> list[dict[str, Any]]:
+    """What the API server makes of `objects`. ClusterError with its answer where it refuses one."""
+    whole = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+    how = ["--dry-run=server"] if dry_run else []
+    return decoded(cluster.kubectl("create", *how, "--output=json", "--filename=-", input=whole))
+
+
+def decoded(text: str) -> list[dict[str, Any]]:
+    """JSON documents that follow each other, as kubectl prints several objects."""
+    decoder, objects = json.JSONDecoder(), []
+    while text := text.lstrip():
+        document, end = decoder.raw_decode(text)
+        objects.append(document)
+        text = text[end:]
+    return objects
+
+
+def apply(cluster: Cluster, changed: dict[str, Any]) -> str:
+    return cluster.kubectl("apply", "--dry-run=server", "--filename=-", input=json.dumps(changed))
+
+
+def refused_id(case: Refused | Update) -> str:
+    return f"{case.kind}-{case.field}-{case.remedy[:24]}".replace(" ", "_")
+
+
+def test_the_table_is_long_enough_to_mean_something() -> None:
+    assert len(REFUSED) + len(UPDATES) >= 60
+    assert len({repr(case) for case in REFUSED}) == len(REFUSED)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=refused_id)
+def test_a_wrong_manifest_is_refused_with_field_and_remedy(cluster: Cluster, room: str, case: Refused) -> None:
+    with pytest.raises(ClusterError) as answer:
+        create(cluster, manifest(case.kind, case.changes, "wrong", room))
+    explains(str(answer.value), case.field, case.remedy)
+
+
+@pytest.fixture(scope="module")
+def stored(cluster: Cluster, room: str) -> dict[str, dict[str, Any]]:
+    """The objects that updates start from, by the row of the table."""
+    rows = [(case.kind, case.before) for case in UPDATES] + [(kind, before) for kind, before, _ in ALLOWED_UPDATES]
+    objects = [manifest(kind, before, f"before-{row}", room) for row, (kind, before) in enumerate(rows)]
+    cluster.kubectl("apply", "--filename=-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+    return {made["metadata"]["name"]: made for made in objects}
+
+
+def updated(stored: dict[str, dict[str, Any]], row: int, kind: str, before: dict[str, Any], after: dict[str, Any]) -> Any:
+    was = stored[f"before-{row}"]["metadata"]
+    return manifest(kind, before | after, was["name"], was["namespace"])
+
+
+@pytest.mark.parametrize(("row", "case"), list(enumerate(UPDATES)), ids=[refused_id(case) for case in UPDATES])
+def test_what_may_not_change_says_what_to_do_instead(
+    cluster: Cluster, stored: dict[str, dict[str, Any]], row: int, case: Update
+) -> None:
+    with pytest.raises(ClusterError) as answer:
+        apply(cluster, updated(stored, row, case.kind, case.before, case.after))
+    explains(str(answer.value), case.field, case.remedy)
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "before", "after"), [(row, *update) for row, update in enumerate(ALLOWED_UPDATES, start=len(UPDATES))]
+)
+def test_what_may_change_is_accepted(
+    cluster: Cluster, stored: dict[str, dict[str, Any]], row: int, kind: str, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    assert "configured" in apply(cluster, updated(stored, row, kind, before, after))
+
+
+def explains(answer: str, field: str, remedy: str) -> None:
+    assert field in answer
+    line = next((line for line in answer.splitlines() if field in line and remedy in line), None)
+    assert line, f"{field!r} and {remedy!r} not in one line of: {answer}"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_accepted(cluster: Cluster, room: str, path: Path) -> None:
+    for document in yaml.safe_load_all(path.read_text()):
+        document["metadata"]["namespace"] = room
+        (accepted,) = create(cluster, document)
+        assert without_defaults(accepted["spec"], document["spec"]) == document["spec"]
+
+
+@every_kind
+def test_a_manifest_for_each_field_is_accepted_and_nothing_is_pruned(cluster: Cluster, room: str, kind: Kind) -> None:
+    fields = {sent["metadata"]["name"]: (path, sent) for path, sent in one_per_field(kind)}
+    for _, sent in fields.values():
+        sent["metadata"]["namespace"] = room
+    accepted = create(cluster, *(sent for _, sent in fields.values()))
+    assert {made["metadata"]["name"] for made in accepted} == fields.keys()
+    for made in accepted:
+        path, sent = fields[made["metadata"]["name"]]
+        assert without_defaults(made["spec"], sent["spec"]) == sent["spec"], path
+
+
+@every_kind
+def test_every_field_of_status_is_stored(cluster: Cluster, room: str, kind: Kind) -> None:
+    made = minimal(kind, "full-status")
+    made["metadata"]["namespace"] = room
+    create(cluster, made, dry_run=False)
+    status = full_status(kind)
+    patch = ("patch", kind.plural, "full-status", f"--namespace={room}", "--subresource=status", "--type=merge")
+    cluster.kubectl(*patch, "--patch", json.dumps({"status": status}))
+    assert get(cluster, room, kind, "full-status")["status"] == status
+
+
+def test_a_status_in_a_manifest_is_not_taken_over(cluster: Cluster, room: str) -> None:
+    made = minimal(EMBEDDING_MODELS, "own-status") | {"status": {"replicas": 7}}
+    made["metadata"]["namespace"] = room
+    create(cluster, made, dry_run=False)
+    assert "status" not in get(cluster, room, EMBEDDING_MODELS, "own-status")
+
+
+@pytest.mark.parametrize("kind", [EMBEDDING_MODELS, SEARCH_SERVICES], ids=lambda kind: kind.kind)
+def test_people_and_autoscalers_can_scale(cluster: Cluster, room: str, kind: Kind) -> None:
+    made = minimal(kind, "scaled")
+    made["metadata"]["namespace"] = room
+    create(cluster, made, dry_run=False)
+    status = json.dumps({"status": {"replicas": 1, "selector": "app=scaled"}})
+    cluster.kubectl("patch", kind.plural, "scaled", f"-n={room}", "--subresource=status", "--type=merge", f"-p={status}")
+
+    before = scale(cluster, room, kind)
+    assert before["spec"]["replicas"] == kind.model.model_validate(made).spec.replicas
+    assert before["status"] == {"replicas": 1, "selector": "app=scaled"}
+    path = scale_path(room, kind)
+    cluster.kubectl("replace", f"--raw={path}", "--filename=-", input=json.dumps(before | {"spec": {"replicas": 5}}))
+    assert get(cluster, room, kind, "scaled")["spec"]["replicas"] == 5
+    cluster.kubectl("scale", f"{kind.short_name}/scaled", f"--namespace={room}", "--replicas=0")
+    assert get(cluster, room, kind, "scaled")["spec"]["replicas"] == 0
+
+
+def scale_path(room: str, kind: Kind) -> str:
+    return f"/apis/embedding-operator.io/v1alpha1/namespaces/{room}/{kind.plural}/scaled/scale"
+
+
+def scale(cluster: Cluster, room: str, kind: Kind) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(cluster.kubectl("get", f"--raw={scale_path(room, kind)}"))
+    return answer
+
+
+COLUMNS = {
+    "em": "NAME READY UPTODATE REVISION DIM ENGINE REPLICAS PROGRESS AGE",
+    "vi": "NAME READY UPTODATE MODEL SERVING BUILDING PROGRESS DOCS RECALL AGE",
+    "ssvc": "NAME READY UPTODATE INDEX SERVING REPLICAS PROGRESS ENDPOINT AGE",
+}
+
+
+@every_kind
+def test_get_prints_the_columns(cluster: Cluster, room: str, kind: Kind) -> None:
+    made = minimal(kind, "columns")
+    made["metadata"]["namespace"] = room
+    create(cluster, made, dry_run=False)
+    condition = full_status(kind)["conditions"][0] | {"type": "Ready", "status": "True", "reason": "Serving"}
+    patch = json.dumps({"status": {"conditions": [condition], "progress": "Preparing 1 of 2"}})
+    cluster.kubectl("patch", kind.plural, "columns", f"-n={room}", "--subresource=status", "--type=merge", f"-p={patch}")
+
+    header, row = cluster.kubectl("get", kind.short_name, "columns", f"--namespace={room}").splitlines()
+    assert header.split() == COLUMNS[kind.short_name].split()
+    assert row.split()[:2] == ["columns", "True"]
+    assert "Preparing 1 of 2" in row
+    assert "Serving" in cluster.kubectl("get", kind.short_name, "columns", f"--namespace={room}", "--output=wide")
+    assert f"{kind.singular}.embedding-operator.io/columns" in cluster.kubectl("get", "embedding", f"--namespace={room}")
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("em.spec.model.source", "exactly one of the members"),
+        ("em.spec.model.source.huggingFace.revision", "all 40 hex digits"),
+        ("em.spec.rollout", "Surge starts a new pod"),
+        ("vi.spec.acknowledge", "survives the loss of a volume"),
+        ("vi.spec.storage.size", "may only grow"),
+        ("ssvc.spec.apiKeysSecretRef", "Absent = open to all pods"),
+        ("em.status.conditions", "Reconciling and Stalled"),
+    ],
+)
+def test_explain_prints_what_a_field_is_for(cluster: Cluster, crds: None, field: str, words: str) -> None:
+    assert words in " ".join(cluster.kubectl("explain", field).split())
+
+
+def get(cluster: Cluster, room: str, kind: Kind, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(cluster.kubectl("get", kind.plural, name, f"--namespace={room}", "--output=json"))
+    return found
+
+
+def without_defaults(accepted: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
+    """`accepted` without the one default that a CRD has."""
+    return {name: value for name, value in accepted.items() if name in sent or name != "replicas"}
+
+
+def test_gone_is_never_sent() -> None:
+    for case in REFUSED:
+        assert "object object" not in json.dumps(manifest(case.kind, case.changes, "x", "y"))
+        assert GONE not in manifest(case.kind, case.changes, "x", "y")["spec"].values()
