@@ -1,6 +1,7 @@
 """Source `huggingFace`: a repository at one commit, on any server that speaks the hub's HTTP API."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -27,8 +28,16 @@ log = logging.getLogger(__name__)
 _REFUSALS = frozenset({401, 403, 404, 410})
 
 
-def fetch_from_hub(source: HubSource, endpoint: str | None, token: SecretStr | None, target: Path) -> tuple[str, ...]:
+def fetch_from_hub(
+    source: HubSource,
+    endpoint: str | None,
+    token: SecretStr | None,
+    target: Path,
+    inspect: Callable[[tuple[str, ...]], None],
+) -> tuple[str, ...]:
     """Fetches the needed files of the repository into `target`; returns their paths.
+
+    `inspect` may refuse the model once everything but the weights is there.
 
     Raises SourceNotFoundError, UnavailableError, HashMismatchError, UnsafeWeightsError, UnsupportedModelError; OSError
     from the disk.
@@ -36,7 +45,7 @@ def fetch_from_hub(source: HubSource, endpoint: str | None, token: SecretStr | N
     hub = _Hub(source, (endpoint or constants.ENDPOINT).rstrip("/"), token.get_secret_value() if token else None)
     with http_client(hub.client):
         try:
-            return hub.fetch(target)
+            return hub.fetch(target, inspect)
         except (HfHubHTTPError, httpx2.HTTPError, HFValidationError) as error:
             raise hub.explain(error) from None
 
@@ -56,21 +65,28 @@ class _Hub:
         if _origin(request.url) != self._origin:
             request.headers.pop("Authorization", None)
 
-    def fetch(self, target: Path) -> tuple[str, ...]:
+    def fetch(self, target: Path, inspect: Callable[[tuple[str, ...]], None]) -> tuple[str, ...]:
         files = self._list()
         chosen = select(files)
         total = sum(files[path].size for path in chosen)
         missing = total - sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-        require_space(target, max(0, missing), f"to download {self._source.repo}")
+        require_space(target, missing, f"to download {self._source.repo}")
         progress = Progress(total)
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        weights = [path for path in chosen if path.endswith(".safetensors")]
         for path in chosen:
-            file = files[path]
-            expected = Expected(file.size, file.lfs.sha256 if file.lfs else None, None if file.lfs else file.blob_id)
-            url = hf_hub_url(self._source.repo, path, revision=self._source.revision, endpoint=self._endpoint)
-            download(url, target / path, expected, headers, progress)
+            if path not in weights:
+                self._download(files[path], target, progress)
+        inspect(tuple(chosen))
+        for path in weights:
+            self._download(files[path], target, progress)
         progress.tell("downloaded")
         return tuple(chosen)
+
+    def _download(self, file: RepoFile, target: Path, progress: Progress) -> None:
+        expected = Expected(file.size, file.lfs.sha256 if file.lfs else None, None if file.lfs else file.blob_id)
+        url = hf_hub_url(self._source.repo, file.path, revision=self._source.revision, endpoint=self._endpoint)
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        download(url, target / file.path, expected, headers, progress)
 
     def _list(self) -> dict[str, RepoFile]:
         api = HfApi(endpoint=self._endpoint, token=self._token or False)

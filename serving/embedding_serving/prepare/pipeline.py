@@ -79,7 +79,7 @@ def _prepare(settings: PrepareSettings, wanted: frozenset[EngineName], with_torc
     started = time.monotonic()
     _build(space, model, engines)
     manifest = _manifest(space.build, model, identity, settings.options.precision, engines, wanted)
-    publish(space.build, weights_dir, manifest)
+    manifest = publish(space.build, weights_dir, manifest)
     point(weights_dir, settings.revision, identity)
     log.info("converted", extra={"fingerprint": identity, "seconds": round(time.monotonic() - started, 1)})
     return manifest

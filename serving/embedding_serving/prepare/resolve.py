@@ -106,6 +106,16 @@ def resolve(files: ModelFiles, options: ModelOptions) -> Recipe:
     )
 
 
+def refuse_early(files: ModelFiles, options: ModelOptions) -> None:
+    """Raises UnsupportedModelError for what shows in the small files already, before gigabytes of weights are fetched."""
+    config = files.config()
+    _refuse_custom_code(config)
+    _, family, _ = _architecture(config, options.task)
+    if family:
+        EncoderConfig.read(config, family)
+    files.tokenizer()
+
+
 def _refuse_custom_code(config: Mapping[str, Any]) -> None:
     if config.get("auto_map"):
         raise UnsupportedModelError(

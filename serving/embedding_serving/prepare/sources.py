@@ -8,6 +8,8 @@ from embedding_serving.contract.settings import PrepareSettings
 
 from .directory_source import open_directory
 from .fingerprint import canonical_hash
+from .layout import ModelFiles
+from .resolve import refuse_early
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,11 @@ def fetch(settings: PrepareSettings, download: Path) -> Fetched:
         case HubSource() as source:
             from .hub_source import fetch_from_hub
 
-            return Fetched(download, fetch_from_hub(source, settings.hub_endpoint, settings.hub_token, download))
+            def inspect(paths: tuple[str, ...]) -> None:
+                refuse_early(ModelFiles.read(download, paths), settings.options)
+
+            paths = fetch_from_hub(source, settings.hub_endpoint, settings.hub_token, download, inspect)
+            return Fetched(download, paths)
         case HTTPSource() as source:
             from .http_source import fetch_archive
 

@@ -140,21 +140,18 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def publish(build: Path, weights_dir: Path, manifest: PreparedModel) -> None:
-    """Makes `build` appear as `<weights_dir>/<fingerprint>`, or adds what it has to the directory that is already there."""
+def publish(build: Path, weights_dir: Path, manifest: PreparedModel) -> PreparedModel:
+    """Makes `build` appear as `<weights_dir>/<fingerprint>`, or adds what it has to the directory that is already there.
+
+    Returns the manifest of what lies there now.
+    """
     target = weights_dir / manifest.fingerprint
-    existing = _existing(target)
-    if existing:
-        manifest = _add_parts(build, target, manifest, existing)
     _seal(build)
-    if existing:
-        for part in _parts(manifest.files):
-            if not (target / part).exists():
-                (build / part).rename(target / part)
-        _write_durably(target / MANIFEST, manifest.model_dump_json().encode())
-        return
+    if existing := _existing(target):
+        return _extend(target, existing, build, manifest)
     _write_durably(build / MANIFEST, manifest.model_dump_json().encode())
     _move_into_place(build, target)
+    return manifest
 
 
 def _existing(target: Path) -> PreparedModel | None:
@@ -162,19 +159,25 @@ def _existing(target: Path) -> PreparedModel | None:
     return intact(target, frozenset())
 
 
-def _add_parts(build: Path, target: Path, made: PreparedModel, existing: PreparedModel) -> PreparedModel:
-    """The manifest of both: a part that exists stays as it is, because pods may be reading it."""
+def _extend(target: Path, existing: PreparedModel, build: Path, made: PreparedModel) -> PreparedModel:
+    """Adds the parts that `target` lacks. A part that its manifest names stays as it is, because pods may be reading it."""
     kept = _parts(existing.files)
+    for part in _parts(made.files) - kept:
+        if (target / part).is_dir():  # left by a run that was killed right here
+            shutil.rmtree(target / part)
+        (build / part).rename(target / part)
     files = {name: digest for name, digest in made.files.items() if name.split("/")[0] not in kept}
-    sizes = {name: made.sizes[name] for name in files}
-    return made.model_copy(
+    both = existing.model_copy(
         update={
             "files": {**existing.files, **files},
-            "sizes": {**existing.sizes, **sizes},
+            "sizes": {**existing.sizes, **{name: made.sizes[name] for name in files}},
             "engines": tuple(sorted({*existing.engines, *made.engines})),
             "considered": tuple(sorted({*existing.considered, *made.considered})),
         }
     )
+    _sync_directory(target)
+    _write_durably(target / MANIFEST, both.model_dump_json().encode())
+    return both
 
 
 def _parts(files: dict[str, str]) -> set[str]:
@@ -190,7 +193,7 @@ def _move_into_place(build: Path, target: Path) -> None:
                 raise
             if _existing(target):  # another source with the same content was faster
                 return
-            damaged = target.with_name(f"{_WORK}/damaged-{target.name[:16]}-{time.time_ns()}")
+            damaged = target.parent / _WORK / f"damaged-{target.name[:16]}-{time.time_ns()}"
             log.warning("replacing a damaged directory", extra={"path": str(target)})
             target.rename(damaged)
             shutil.rmtree(damaged, ignore_errors=True)
