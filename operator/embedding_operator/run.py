@@ -67,10 +67,16 @@ async def _watch(queue: WorkQueue, settings: OperatorSettings) -> None:
         registry=triggers.registry(queue),
         settings=triggers.settings(),
         standalone=True,
+        identity=_kopf_identity(settings.pod_name),
         clusterwide=not settings.watch_namespaces,
         namespaces=settings.watch_namespaces,
         liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
     )
+
+
+def _kopf_identity(name: str) -> Any:
+    """Given, so that kopf does not look up the name of a user that has none in the image."""
+    return name
 
 
 async def _act(queue: WorkQueue, kube: ApiServer, settings: OperatorSettings) -> None:
