@@ -8,7 +8,7 @@
 The folder stands alone: it imports nothing of the project around it.
 """
 
-from cluster.connect import connect, connect_from_environment
+from cluster.connect import connect
 from cluster.interface import Capability, Cluster, ClusterError
 
-__all__ = ["Capability", "Cluster", "ClusterError", "connect", "connect_from_environment"]
+__all__ = ["Capability", "Cluster", "ClusterError", "connect"]

@@ -117,7 +117,10 @@ def _only_one_build() -> Iterator[None]:
 def _build(tool: Tool) -> Path:
     folder = layout.cache() / tool.name / f"{_source_hash(tool)}-{_go_version()}"
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".{tool.name}.unfinished"
+    for abandoned in folder.glob(f".{tool.name}.*"):
+        abandoned.unlink()
+    # The number keeps it apart from what the orphaned compiler of a killed build may still write.
+    unfinished = folder / f".{tool.name}.{os.getpid()}"
     log = layout.cache() / f"build-{tool.name}.log"
     with step(f"building {tool.name}, once") as progress, log.open("w") as output:
         argv = ["go", "build", "-v", *tool.flags, "-o", str(unfinished), tool.package]

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from cluster import binaries, parts, preflight, process, teardown
-from cluster.connect import BACKEND_ENV, BACKENDS, CONTEXT_ENV, KUBECONFIG_ENV, choose, connect
+from cluster.connect import BACKENDS, choose, connect
 from cluster.interface import Cluster, ClusterError
 from cluster.kubectl import Kubectl
 
@@ -28,14 +28,9 @@ class _OneLineErrors(click.Group):
 
 
 @click.group(cls=_OneLineErrors, help=__doc__)
-@click.option("--backend", type=click.Choice(BACKENDS), default="auto", show_default=True, envvar=BACKEND_ENV)
-@click.option(
-    "--kubeconfig",
-    type=click.Path(path_type=Path),
-    envvar=KUBECONFIG_ENV,
-    help="Of an existing cluster; needs --context.",
-)
-@click.option("--context", "kube_context", envvar=CONTEXT_ENV, help="The one context of --kubeconfig that may be used.")
+@click.option("--backend", type=click.Choice(BACKENDS), default="auto", show_default=True)
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Of an existing cluster; needs --context.")
+@click.option("--context", "kube_context", help="The one context of --kubeconfig that may be used.")
 @click.pass_context
 def main(ctx: click.Context, backend: str, kubeconfig: Path | None, kube_context: str | None) -> None:
     ctx.obj = (backend, kubeconfig, kube_context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from cluster import preflight
@@ -12,9 +11,6 @@ from cluster.interface import Cluster, ClusterError
 from cluster.kind import KindCluster
 
 BACKENDS = ("auto", "host", "kind", "existing")
-BACKEND_ENV = "CLUSTER_BACKEND"
-KUBECONFIG_ENV = "CLUSTER_KUBECONFIG"  # not KUBECONFIG: that one is set for other purposes, and often for production
-CONTEXT_ENV = "CLUSTER_CONTEXT"
 
 
 def connect(backend: str = "auto", *, kubeconfig: Path | None = None, context: str | None = None) -> Cluster:
@@ -23,16 +19,6 @@ def connect(backend: str = "auto", *, kubeconfig: Path | None = None, context: s
     if chosen == "existing":
         return ExistingCluster(kubeconfig, context)
     return KindCluster() if chosen == "kind" else HostCluster()
-
-
-def connect_from_environment() -> Cluster:
-    """The cluster that CLUSTER_BACKEND, CLUSTER_KUBECONFIG and CLUSTER_CONTEXT ask for, as the command line takes them."""
-    kubeconfig = os.environ.get(KUBECONFIG_ENV)
-    return connect(
-        os.environ.get(BACKEND_ENV, "auto"),
-        kubeconfig=Path(kubeconfig) if kubeconfig else None,
-        context=os.environ.get(CONTEXT_ENV),
-    )
 
 
 def choose(backend: str, kubeconfig: Path | None, context: str | None) -> tuple[str, str]:

@@ -52,7 +52,7 @@ class HostCluster:
 
     def up(self) -> None:
         with _alone():
-            preflight.require_host()
+            preflight.require(preflight.host_findings())
             packages.ensure()
             for tool in (binaries.KUBERNETES, binaries.METRICS_SERVER, binaries.PAUSE):
                 binaries.build(tool)

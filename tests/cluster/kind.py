@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cluster import layout
+from cluster import layout, preflight
 from cluster.command import run
 from cluster.images import archived_image
 from cluster.interface import Capability, ClusterError
@@ -43,11 +43,13 @@ class KindCluster:
             raise ClusterError("the kind backend needs pytest-kind: pip install pytest-kind") from missing
         self.kubeconfig = layout.cache() / "kind" / "kubeconfig"
         self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
-        installed = shutil.which("kind")
-        self._kind = PytestKind(self.name, self.kubeconfig, kind_path=Path(installed) if installed else None)
+        kind = Path(shutil.which("kind") or self.kubeconfig.with_name(f"kind-{_KIND_VERSION}"))
+        with contextlib.chdir(self.kubeconfig.parent):  # it makes a folder wherever it is loaded
+            self._kind = PytestKind(self.name, self.kubeconfig, kind_path=kind)
         self._kubectl = Kubectl(self.kubeconfig)
 
     def up(self) -> None:
+        preflight.require(preflight.kind_findings())
         with step("creating the kind cluster"), _plain_errors():
             self._kind.ensure_kind()
             if self.name in run([self._kind.kind_path, "get", "clusters"]).split():
@@ -84,6 +86,7 @@ class KindCluster:
         self.kubectl("patch", "node", _NODE, "--subresource=status", "--type=merge", f"--patch={change}")
 
     def delete(self) -> None:
+        preflight.require(preflight.kind_findings())
         with step("deleting the kind cluster"), _plain_errors():
             self._kind.ensure_kind()
             self._kind.delete()

@@ -61,9 +61,9 @@ def docker_answers() -> bool:
         return False
 
 
-def require_host() -> None:
+def require(findings: list[Finding]) -> None:
     """ClusterError that names everything `up` could not cure itself."""
-    missing = [f"{finding.what}: {finding.state}; {finding.cure}" for finding in host_findings() if not finding.ok]
+    missing = [f"{finding.what}: {finding.state}; {finding.cure}" for finding in findings if not finding.ok]
     if missing:
         raise ClusterError(" | ".join(missing))
 
