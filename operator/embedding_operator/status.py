@@ -59,7 +59,7 @@ def transitions(previous: list[dict[str, Any]], decided: list[Condition]) -> lis
             continue
         if condition.type not in before and condition.status != "True":
             continue  # the first look at an object: its beginning is no news
-        bad = condition.type == "Stalled" or (condition.type == "Ready" and condition.status == "False")
+        bad = condition.type == "Stalled" or condition.reason == "NoReadyPods"
         text = f"{condition.type}={condition.status}: {condition.message or condition.reason}"
         events.append(EventIntent("Warning" if bad else "Normal", condition.reason, text[:1_000]))
     return events

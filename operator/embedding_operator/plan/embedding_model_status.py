@@ -99,12 +99,14 @@ def _ready(s: ModelSnapshot, v: Verdict) -> Condition:
     if s.model.spec.autoscaling is None and s.model.spec.replicas == 0:
         return Condition("Ready", "False", "ScaledToZero", "spec.replicas is 0: raise it to serve")
     blocker = v.blocker or serving.finding
-    if blocker and blocker.reason != "Preparing":
-        return Condition("Ready", "False", "NoReadyPods", blocker.message)
-    if serving.preparing or blocker:
-        text = blocker.message if blocker else f"revision {serving.name} fetches and converts the model"
-        return Condition("Ready", "False", "Preparing", text)
-    return Condition("Ready", "False", "NoReadyPods", f"no pod of revision {serving.name} serves yet")
+    if blocker:
+        reason = "Preparing" if blocker.reason == "Preparing" else "NoReadyPods"
+        return Condition("Ready", "False", reason, blocker.message)
+    if serving.preparing:
+        return Condition("Ready", "False", "Preparing", f"revision {serving.name} fetches and converts the model")
+    if serving.pods:
+        return Condition("Ready", "False", "Preparing", f"revision {serving.name} loads the model and checks itself")
+    return Condition("Ready", "False", "NoReadyPods", f"revision {serving.name} has no pod yet")
 
 
 def _up_to_date(s: ModelSnapshot, v: Verdict) -> Condition:
@@ -116,7 +118,9 @@ def _up_to_date(s: ModelSnapshot, v: Verdict) -> Condition:
         return Condition("UpToDate", "False", INSUFFICIENT_GPU, target.finding.message)
     if v.blocker is None and not v.failures and v.switched and target.rolled_out:
         return Condition("UpToDate", "True", "UpToDate", f"revision {target.name} is rolled out")
-    text = f"revision {target.name}: {target.ready} of {max(target.wanted, 0)} pods ready"
+    text = f"revision {target.name}: {target.ready} of {target.wanted} pods ready"
+    if target.deployment is None:
+        text = f"revision {target.name} is new"
     blocker = v.blocker or target.finding
     details = [*v.failures, *([blocker.message] if blocker else [])]
     return Condition("UpToDate", "False", "RollingOut", "; ".join([text, *details]))
