@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import images as image_builder
 import pytest
-from cluster import Capability, Cluster, binaries, connect
+
+import images as image_builder
+from cluster import Capability, Cluster, connect
 from fixtures.hub import Hub
+from fixtures.installation import DEMO_NAMESPACE, ROOT, SYSTEM, Installation, helm
 from fixtures.space import Space
 
-ROOT = Path(__file__).parents[2]
-RELEASE = "embedding-operator"
-SYSTEM = "embedding-system"
 NODE_ADDRESS = "10.244.0.1"
 HUB_PORT = 18990
 
@@ -71,36 +70,17 @@ def crds(cluster: Cluster) -> None:
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
 
 
-@dataclass(frozen=True)
-class Installation:
-    """The operator as the chart installed it."""
-
-    cluster: Cluster
-    values: dict[str, str]
-
-    def upgrade(self, **values: str) -> None:
-        """`helm upgrade --install` with further values, waiting until the operator is ready."""
-        settings = self.values | values
-        arguments = [item for key, value in settings.items() for item in ("--set", f"{key}={value}")]
-        chart = str(ROOT / "charts" / "embedding-operator")
-        common = ["--namespace", SYSTEM, "--create-namespace", "--kubeconfig", str(self.cluster.kubeconfig)]
-        command = [helm(), "upgrade", "--install", RELEASE, chart, *common, "--wait", "--timeout", "120s", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-
-
-def helm() -> str:
-    return str(binaries.program("helm"))
-
-
 @pytest.fixture(scope="session")
-def operator(cluster: Cluster, images: Images) -> Installation:
-    """Cluster-wide, two replicas, least rights: what a user gets from README."""
+def operator(cluster: Cluster, images: Images, crds: None) -> Installation:
+    """Cluster-wide, two replicas, least rights. One operator acts at a time: a demo's is taken away first."""
+    uninstall = [helm(), "uninstall", "embedding-operator", "--namespace", DEMO_NAMESPACE, "--wait", "--ignore-not-found"]
+    subprocess.run([*uninstall, "--kubeconfig", str(cluster.kubeconfig)], check=True, capture_output=True)
     cluster.kubectl("create", "namespace", SYSTEM, check=False)
     cluster.kubectl("label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
     values = {
         "images.operator": images.operator.reference,
         "images.serving": images.serving.reference,
+        "crds.enabled": "false",
         "hub.endpoint": f"http://{NODE_ADDRESS}:{HUB_PORT}",
         "httpSources.allowedHosts[0]": NODE_ADDRESS,
     }
