@@ -7,23 +7,28 @@ from typing import Any
 
 from cluster import Cluster
 
-_LINES = 30
+_LINES = 40
 
 
 def describe(cluster: Cluster, namespace: str, selector: str, otherwise: str) -> str:
-    """The end of `kubectl describe` of the first pod that is not ready, else of the object `otherwise` (kind/name)."""
-    listed = json.loads(cluster.kubectl("get", "pods", f"--namespace={namespace}", f"--selector={selector}", "--output=json"))
-    blocked = next((pod["metadata"]["name"] for pod in listed["items"] if not _ready(pod)), None)
-    target = f"pod/{blocked}" if blocked else otherwise
+    """State and events of the first pod that is not ready, with its last words; else of the object `otherwise` (kind/name)."""
+    command = ["get", "pods", f"--namespace={namespace}", f"--selector={selector}", "--output=json"]
+    pods = json.loads(cluster.kubectl(*command))["items"]
+    blocked = next((pod["metadata"]["name"] for pod in pods if not _ready(pod)), None)
+    if blocked is None:
+        return _described(cluster, namespace, otherwise, "Status:")
+    shown = _described(cluster, namespace, f"pod/{blocked}", "Events:")
+    words = ["logs", f"pod/{blocked}", "--all-containers", "--tail=8"]
+    said = cluster.kubectl(*words, f"--namespace={namespace}", check=False).rstrip()
+    return f"{shown}\n$ kubectl -n {namespace} {' '.join(words)}\n{said}" if said else shown
+
+
+def _described(cluster: Cluster, namespace: str, target: str, start: str) -> str:
+    """`kubectl describe` from the line that is `start`."""
     text = cluster.kubectl("describe", target, f"--namespace={namespace}", check=False).rstrip()
-    logs = (
-        cluster.kubectl("logs", target, f"--namespace={namespace}", "--all-containers", "--tail=5", check=False)
-        if blocked
-        else ""
-    )
-    shown = "\n".join(text.splitlines()[-_LINES:])
-    said = f"\n$ kubectl -n {namespace} logs {target} --all-containers --tail=5\n{logs.rstrip()}" if logs.strip() else ""
-    return f"$ kubectl -n {namespace} describe {target}\n…\n{shown}{said}"
+    _, found, rest = text.rpartition(f"\n{start}")
+    tail = f"{start}{rest}" if found else text
+    return "\n".join([f"$ kubectl -n {namespace} describe {target}", "…", *tail.splitlines()[-_LINES:]])
 
 
 def _ready(pod: dict[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from cluster import Cluster
 
 _PERIOD_SECONDS = 0.5
 _STALLED_SECONDS = 15.0
+_HOPELESS = ("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "CreateContainerConfigError")
 
 Tell = Callable[[str], None]
 
@@ -95,8 +96,19 @@ def deployment(cluster: Cluster, namespace: str, name: str) -> Moment:
     status, wanted = live.get("status", {}), live["spec"]["replicas"]
     observed = status.get("observedGeneration", 0) >= live["metadata"]["generation"]
     counts = [status.get(count, 0) for count in ("updatedReplicas", "availableReplicas", "replicas")]
-    line = f"{name}: {counts[1]} of {wanted} available, {counts[0]} updated"
-    return Moment(line, ready=observed and all(count == wanted for count in counts))
+    ready = observed and all(count == wanted for count in counts)
+    waits = [] if ready else _waiting(cluster, namespace, live["spec"]["selector"]["matchLabels"])
+    line = f"{name}: {counts[1]} of {wanted} available, {counts[0]} updated{''.join(f', {wait}' for wait in waits)}"
+    return Moment(line, ready=ready, stalled=any(wait in _HOPELESS for wait in waits))
+
+
+def _waiting(cluster: Cluster, namespace: str, labels: dict[str, str]) -> list[str]:
+    """Why containers of the newest pod wait."""
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    pods = get(cluster, namespace, "pods", f"--selector={selector}")["items"]
+    newest: dict[str, Any] = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default={})
+    states = [container["state"] for container in newest.get("status", {}).get("containerStatuses", [])]
+    return [state["waiting"]["reason"] for state in states if state.get("waiting", {}).get("reason")]
 
 
 def get(cluster: Cluster, namespace: str, kind: str, name: str) -> dict[str, Any]:
