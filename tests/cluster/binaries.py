@@ -18,6 +18,7 @@ from cluster.command import run
 from cluster.interface import ClusterError
 from cluster.progress import Step, step
 
+_KEPT_BUILDS = 3
 _VERSION = "k8s.io/component-base/version"
 
 
@@ -37,7 +38,7 @@ class Tool:
     @property
     def flags(self) -> list[str]:
         stamps = "".join(f" -X {name}={value}" for name, value in self.variables.items())
-        return ["-trimpath", "-mod=readonly", "-ldflags", f"-s -w{stamps}"]
+        return ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", f"-s -w{stamps}"]
 
 
 KUBERNETES = Tool(
@@ -132,7 +133,14 @@ def _build(tool: Tool) -> Path:
         if process.returncode != 0:
             raise ClusterError(f"go build of {tool.name} failed: {last}; all its words are in {log}")
     unfinished.replace(folder / tool.name)  # a killed build leaves no half binary under the real name
+    _drop_old_builds(folder.parent)
     return folder
+
+
+def _drop_old_builds(folder: Path) -> None:
+    """Keep a few, for branches that differ; what still runs keeps its file open."""
+    for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-_KEPT_BUILDS]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _follow(process: subprocess.Popen[str], progress: Step, write: Callable[[str], object]) -> str:

@@ -24,6 +24,8 @@ _CNI_RESULTS = Path("/var/lib/cni/results")
 
 def remove() -> None:
     """ClusterError if anything is left afterwards."""
+    if not leftovers():
+        return
     network.close_ranges()  # from here on no late packet finds another way out
     _kill_everything()
     containerd.refuse_foreign()
