@@ -48,7 +48,9 @@ def _table(name: str, node: Schema, *, own_section: bool = False) -> str:
     ]
     head = f"### {name}\n\n" + (f"{node['description']}\n\n" if own_section else "")
     rules = [f"- {message}" for message in _rules(node)]
-    return "\n".join([f"{head}| field | type | meaning |", "|---|---|---|", *rows, "", *rules, *([""] if rules else [])])
+    if rules:
+        rules = ["What must hold between fields:", "", *rules, ""]
+    return "\n".join([f"{head}| field | type | meaning |", "|---|---|---|", *rows, "", *rules])
 
 
 def _rules(node: Schema) -> Iterator[str]:

@@ -57,8 +57,8 @@ class ImageSource(Part):
 
     reference: PinnedImage
     """The image, pinned by digest."""
-    path: FilePath = "/"
-    """Directory in the image that holds the model's files."""
+    path: Annotated[FilePath, Rule("self != '/'", "must be the model's directory: / would copy the system, /proc included")]
+    """Directory in the image that holds the model's files, such as /model."""
 
 
 class ClaimSource(Part):

@@ -82,7 +82,7 @@ def test_metadata_of_a_live_object_is_read() -> None:
     assert metadata.annotations["embedding-operator.io/paused"] == "true"
 
 
-@pytest.mark.parametrize("sources", [{}, {"image": {"reference": "a"}, "http": {"url": "b", "sha256": "c"}}])
+@pytest.mark.parametrize("sources", [{}, {"image": {"reference": "a", "path": "/m"}, "http": {"url": "b", "sha256": "c"}}])
 def test_a_source_is_exactly_one(sources: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="exactly one of huggingFace, image, persistentVolumeClaim, http, openAI"):
         EmbeddingModelSpec.model_validate({"model": {"source": sources}})
