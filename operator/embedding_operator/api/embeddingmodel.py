@@ -143,14 +143,15 @@ class Model(Part):
     document_prefix: Prefix = ""
     """Put before every document, such as "passage: "."""
     precision: Precision = Precision.FLOAT32
-    """Number format of weights and arithmetic."""
+    """Number format of weights and arithmetic. This version has no Int8 and says so in status."""
 
 
 class Runtime(Part):
     """How the model is run. A change rolls out in place."""
 
     engine: EngineName = EngineName.AUTO
-    """Inference engine; Auto = the fastest for the pod's hardware that passes the self-check."""
+    """Inference engine; Auto = the fastest for the pod's hardware that passes the self-check. This version has no Triton
+    and says so in status."""
     max_batch_tokens: Annotated[int, Field(ge=1, le=16_777_216)] | None = None
     """Padded tokens of one batch; absent = the engine's best."""
     max_queued_tokens: Annotated[int, Field(ge=1, le=1_073_741_824)] | None = None

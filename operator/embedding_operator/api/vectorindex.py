@@ -336,7 +336,8 @@ class VectorIndexStatus(Status):
 
 
 class VectorIndex(Resource[VectorIndexSpec, VectorIndexStatus]):
-    """A durable set of documents, searchable by vector, filter and keyword, that survives a change of its model."""
+    """A durable set of documents, searchable by vector, filter and keyword, that survives a change of its model.
+    This version checks and stores the resource; the controller does not act on it yet."""
 
     kind: Literal["VectorIndex"] = "VectorIndex"
     status: VectorIndexStatus = VectorIndexStatus()
