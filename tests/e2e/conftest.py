@@ -13,11 +13,8 @@ import pytest
 import images as image_builder
 from cluster import Capability, Cluster, connect
 from fixtures.hub import Hub
-from fixtures.installation import DEMO_NAMESPACE, ROOT, SYSTEM, Installation, helm
+from fixtures.installation import DEMO_NAMESPACE, HUB_PORT, NODE_ADDRESS, ROOT, SYSTEM, Installation, helm
 from fixtures.space import Space
-
-NODE_ADDRESS = "10.244.0.1"
-HUB_PORT = 18990
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
