@@ -127,7 +127,8 @@ class Encoder:
         tokens = sum(len(job.tokens) for job in jobs)
         failed = all(isinstance(result, Exception) for result in results)
         self._failures = self._failures + 1 if failed else 0
-        self._tokens_per_second += 0.1 * (tokens / max(seconds, 1e-6) - self._tokens_per_second)
+        speed = tokens / max(seconds, 1e-6)
+        self._tokens_per_second += 0.1 * (speed - self._tokens_per_second) if self._tokens_per_second else speed
         longest = max(len(job.tokens) for job in jobs)
         self._metrics.batch(texts=len(jobs), tokens=tokens, padded_tokens=longest * len(jobs), seconds=seconds)
 

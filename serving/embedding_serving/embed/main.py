@@ -89,6 +89,8 @@ async def _start(settings: EmbedSettings, lifecycle: Lifecycle, store: RedisStor
         return False
     stopping.cancel()
     loaded = loading.result()
+    if loaded.engine.gpu is not None:
+        lifecycle.metrics.watch_gpus(loaded.engine.gpu)
     lifecycle.serve(_service(settings, loaded, lifecycle, store), loaded.info)
     log.info("serving", extra=loaded.info.model_dump(mode="json"))
     return True

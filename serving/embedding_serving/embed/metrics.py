@@ -1,9 +1,11 @@
 """Every metric of the role, under one registry. Gauges are read when somebody scrapes, not on the way of a request."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from .gpu_metrics import GpuCollector
 
 if TYPE_CHECKING:
     from .encoder import Encoder
@@ -82,6 +84,10 @@ class Metrics:
         self._gauge("embedding_queue_oldest_age_seconds", "Age of the oldest waiting text").set_function(
             lambda: scheduler.oldest_age_seconds(time.monotonic())
         )
+
+    def watch_gpus(self, torch: Any) -> None:
+        """torch: the module, where it runs on a GPU."""
+        self.registry.register(GpuCollector(torch))
 
     def render(self) -> bytes:
         """Prometheus' text format."""

@@ -22,7 +22,7 @@ from .tokens import BrokenTokenizer, TextTokenizer, Tokens
 
 log = logging.getLogger(__name__)
 
-WARM_UP_LENGTHS = (8, 16, 32, 64, 128, 256)
+WARM_UP_LENGTHS = (8, 32, 128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,8 @@ def _warm_up_shapes(limits: BatchLimits, max_tokens: int) -> Iterator[tuple[int,
     for length in WARM_UP_LENGTHS:
         if length <= max_tokens:
             yield 1, length
-            yield max(1, min(limits.max_texts, limits.max_tokens // length)), length
+    full = min(WARM_UP_LENGTHS[-1], max_tokens)
+    yield max(1, min(limits.max_texts, limits.max_tokens // full)), full
 
 
 def _info(settings: EmbedSettings, model: PreparedModel, chosen: ChosenEngine, limits: BatchLimits, version: str) -> ModelInfo:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,10 @@ class Engine(Protocol):
     @property
     def length_multiple(self) -> int:
         """Batches are padded to a multiple of this length, so that fewer shapes are met."""
+
+    @property
+    def gpu(self) -> Any | None:
+        """The torch module, where the engine runs on a GPU that can be watched through it."""
 
     def encode(self, input_ids: Ids, attention_mask: Ids, token_type_ids: Ids) -> Vectors:
         """Inputs int64 [n, L]; answer float32 [n, dim], of a re-ranker [n]."""

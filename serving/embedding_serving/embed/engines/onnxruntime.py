@@ -22,6 +22,7 @@ class OnnxRuntimeEngine:
     arithmetic = "fp32"
     limits = LIMITS
     length_multiple = 1
+    gpu = None
 
     def __init__(self, request: LoadRequest) -> None:
         if request.model.precision is Precision.INT8:

@@ -21,6 +21,7 @@ class OpenVinoEngine:
     limits = LIMITS
     # A shape that was not seen before costs a reshape of the graph: rounded lengths are met again soon.
     length_multiple = 8
+    gpu = None
 
     def __init__(self, request: LoadRequest) -> None:
         if request.model.precision is Precision.INT8:

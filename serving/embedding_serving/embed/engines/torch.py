@@ -40,6 +40,7 @@ class TorchEngine:
         self.concurrency = GPU_CONCURRENCY if gpu else request.workers
         if not gpu:
             torch.set_num_threads(1)
+        self.gpu = torch if gpu else None
         self._device = torch.device("cuda" if gpu else "cpu")
         self._spec = model
         kind = AutoModelForSequenceClassification if model.task is Task.RERANK else AutoModel
