@@ -17,7 +17,7 @@ from cluster import Cluster, ClusterError, connect
 from cluster.binaries import program
 from cluster.connect import BACKENDS
 from demo import blockers, following, sentences
-from demo.installation import OPERATOR_PODS, RELEASE, install, namespace
+from demo.installation import OPERATOR_PODS, RELEASE, install, namespace, others_acting_in, uninstall
 from images import Image, ImageError, build
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "demo" / "minilm.yaml"
@@ -37,7 +37,7 @@ def main(backend: str, kubeconfig: Path | None, kube_context: str | None) -> Non
     console = Console(highlight=False)
     try:
         cluster = connect(backend, kubeconfig=kubeconfig, context=kube_context)
-        model = _bring_up(cluster, console)
+        model = _bring_up(cluster, console, ours=kube_context is None)
         answer = sentences.ask(cluster, model.namespace, f"{model.name}-embed", API_PORT, model.name)
     except (ClusterError, ImageError, _BlockedError, sentences.AnswerError) as error:
         sys.exit(f"demo: {error}")
@@ -62,7 +62,7 @@ class _Model:
         self.namespace: str = self.manifest["metadata"]["namespace"]
 
 
-def _bring_up(cluster: Cluster, console: Console) -> _Model:
+def _bring_up(cluster: Cluster, console: Console, *, ours: bool) -> _Model:
     _headline(console, 1, "a cluster")
     cluster.up()
     _headline(console, 2, "images")
@@ -71,6 +71,7 @@ def _bring_up(cluster: Cluster, console: Console) -> _Model:
         cluster.load_image(image.archive)
     model = _Model(images["model"])
     _headline(console, 3, f"the operator, from charts/embedding-operator, for namespace {model.namespace}")
+    _only_one_operator(cluster, model.namespace, ours=ours)
     for name in (OPERATOR_NAMESPACE, model.namespace):
         namespace(cluster, name)
     install(
@@ -85,6 +86,15 @@ def _bring_up(cluster: Cluster, console: Console) -> _Model:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=yaml.safe_dump(model.manifest))
     _follow_model(cluster, model)
     return model
+
+
+def _only_one_operator(cluster: Cluster, watched: str, *, ours: bool) -> None:
+    for other in others_acting_in(cluster, watched, operator_namespace=OPERATOR_NAMESPACE):
+        command = f"helm uninstall {other.release} --namespace {other.operator_namespace}"
+        if not ours:
+            raise _BlockedError(f"release {other.release} already acts in namespace {watched}; two can't: {command}")
+        print(f"  left by earlier tests: {command}", file=sys.stderr)
+        uninstall(cluster, operator_namespace=other.operator_namespace, release=other.release)
 
 
 def _follow_operator(cluster: Cluster) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,28 @@ def uninstall(cluster: Cluster, *, operator_namespace: str, release: str = RELEA
     """`helm uninstall`; the CRDs stay. A release that is not there is no error. Raises ClusterError."""
     with _kubeconfig(cluster) as kubeconfig:
         _helm(kubeconfig, operator_namespace, "uninstall", "--ignore-not-found", "--wait", release)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An operator on the cluster, by its release and where that lies."""
+
+    release: str
+    operator_namespace: str
+
+
+def others_acting_in(cluster: Cluster, watched: str, *, operator_namespace: str) -> list[Installed]:
+    """Operators outside of `operator_namespace` that act in namespace `watched`. Two of them would undo each other's work."""
+    selector = f"--selector={OPERATOR_PODS},app.kubernetes.io/part-of=embedding-operator"
+    listed = json.loads(cluster.kubectl("get", "deployments", "--all-namespaces", selector, "--output=json"))
+    found = []
+    for live in listed["items"]:
+        meta, (container, *_) = live["metadata"], live["spec"]["template"]["spec"]["containers"]
+        environment = {entry["name"]: entry.get("value", "") for entry in container.get("env", [])}
+        namespaces = [name for name in environment.get("EO_OPERATOR_WATCH_NAMESPACES", "").split(",") if name]
+        if meta["namespace"] != operator_namespace and (not namespaces or watched in namespaces):
+            found.append(Installed(meta["labels"]["app.kubernetes.io/instance"], meta["namespace"]))
+    return found
 
 
 def _forget_unfinished(cluster: Cluster, operator_namespace: str, release: str) -> None:

@@ -22,9 +22,7 @@ def main() -> None:
 
 @main.command("build")
 @click.argument("names", nargs=-1, type=click.Choice([*ALL, "base", "all"]))
-@click.option(
-    "--base", envvar=BASE_ENV, help="Image to build on. Default: python:3.11-slim (docker) or a stand-in (buildah)."
-)
+@click.option("--base", envvar=BASE_ENV, help="Image to build on. Default: python:3.11-slim (docker) or a stand-in (buildah).")
 @click.option("--refresh-base", is_flag=True, help="Make or pull the base image anew, with today's security updates.")
 def build_command(names: tuple[str, ...], base: str | None, refresh_base: bool) -> None:
     """Build NAMES; without any, all that the demo and the CPU pods need (not `torch`: 6.8 GB)."""

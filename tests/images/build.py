@@ -43,8 +43,13 @@ def build(*names: str, base: str | None = None, refresh: bool = False) -> dict[s
 
 def model_image(name: str, directory: Path) -> Image:
     """`localhost/embedding-operator-model-<name>`: the files of `directory`, under MODEL_PATH. Raises ImageError."""
+    return build_recipe(model(name, directory))
+
+
+def build_recipe(recipe: Recipe) -> Image:
+    """The image of a recipe, built if its inputs have changed. Raises ImageError."""
     with _engine(None) as engine:
-        return _ensure(model(name, directory), engine, engine.base(refresh=False))
+        return _ensure(recipe, engine, engine.base(refresh=False))
 
 
 def base_image(base: str | None = None, *, refresh: bool = False) -> str:

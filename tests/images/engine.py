@@ -40,9 +40,7 @@ class Engine(Protocol):
         ...
 
 
-def run_logged(
-    argv: Sequence[str], log: Path, note: Note, *, env: Mapping[str, str], keep_open: Sequence[int] = ()
-) -> None:
+def run_logged(argv: Sequence[str], log: Path, note: Note, *, env: Mapping[str, str], keep_open: Sequence[int] = ()) -> None:
     """Run to the end, every line to `log` and to `note`. ImageError with the last lines if it fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
