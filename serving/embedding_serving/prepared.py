@@ -1,19 +1,19 @@
 """A prepared model on disk: what `prepare` leaves behind and `embed` serves from, read-only.
 
-    <weights_dir>/revisions/<revision>.json   pointer: the fingerprint of a revision
-    <weights_dir>/<fingerprint>/model.json    this manifest, written last
-                               /tokenizer.json    without truncation and padding; special tokens and pairs as the model's
-                               /onnx/model.onnx   input_ids, attention_mask, token_type_ids (int64 [n, L], padded on the right)
-                                                  -> embeddings (float32 [n, dim], pooled and normalised)
-                                                  or scores (float32 [n], raw logits) of a re-ranker
-                               /onnx/model.onnx.data   its weights; load the model by its path
-                               /torch/            config.json and *.safetensors as the model's author published them
-                               /reference.npy     float32 [len(PROBES), dim] (re-ranker: [len(PROBES)]), the fp32 truth
+<weights_dir>/revisions/<revision>.json   pointer: the fingerprint of a revision
+<weights_dir>/<fingerprint>/model.json    this manifest, written last
+                           /tokenizer.json    without truncation and padding; special tokens and pairs as the model's
+                           /onnx/model.onnx   input_ids, attention_mask, token_type_ids (int64 [n, L], padded on the right)
+                                              -> embeddings (float32 [n, dim], pooled and normalised)
+                                              or scores (float32 [n], raw logits) of a re-ranker
+                           /onnx/model.onnx.data   its weights; load the model by its path
+                           /torch/            config.json and *.safetensors as the model's author published them
+                           /reference.npy     float32 [len(PROBES), dim] (re-ranker: [len(PROBES)]), the fp32 truth
 """
 
 from pathlib import Path
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from .contract.model import EngineName, Frozen, Normalize, Pooling, Precision, Task
 
@@ -59,7 +59,7 @@ class PreparedModel(Frozen):
     """Engines that were asked for; one that is here but not in `engines` can't serve this model."""
     files: dict[str, str]
     """SHA-256 of every file, by path relative to the directory."""
-    sizes: dict[str, int] = {}
+    sizes: dict[str, int] = Field(default_factory=dict)
     """Bytes of every file, by the same paths."""
 
     @classmethod

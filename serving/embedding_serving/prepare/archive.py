@@ -111,5 +111,6 @@ def _open(archive: Path) -> Iterator[tarfile.TarFile]:
 
 def _unreadable(error: Exception) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"the archive is no readable tar ({type(error).__name__}): pack the model's directory as .tar, .tar.gz, .tar.bz2 or .tar.xz"
+        f"the archive is no readable tar ({type(error).__name__}): pack the model's directory "
+        "as .tar, .tar.gz, .tar.bz2 or .tar.xz"
     )

@@ -25,9 +25,10 @@ from .errors import HashMismatchError, UnavailableError
 log = logging.getLogger(__name__)
 
 _LOG_SECONDS = 5.0
-_ATTEMPTS_WITHOUT_PROGRESS = 4
+_PATIENCE_SECONDS = 12.0
+"""How long no byte may arrive before the pod gives up and is restarted, with the kubelet's longer pauses."""
 _FIRST_PAUSE_SECONDS = 1.0
-_LONGEST_PAUSE_SECONDS = 15.0
+_LONGEST_PAUSE_SECONDS = 5.0
 _GONE_RANGE = 416
 _CLIENT_ERRORS = range(400, 500)
 _WORTH_RETRYING = frozenset({408, 416, 425, 429})
@@ -130,7 +131,7 @@ def _transfer(url: str, part: Path, expected: Expected, headers: dict[str, str],
     progress.add(found)
     if found:
         log.info("resuming a download", extra={"file": part.name.removesuffix(".part"), "bytes": found})
-    failures = 0
+    pause, give_up_at = _FIRST_PAUSE_SECONDS, time.monotonic() + _PATIENCE_SECONDS
     while True:
         start = _usable_bytes(part, expected)
         try:
@@ -145,13 +146,15 @@ def _transfer(url: str, part: Path, expected: Expected, headers: dict[str, str],
         except (httpx2.TransportError, HfHubHTTPError, OSError) as error:
             if not _worth_retrying(error, part):
                 raise
-            failures = 0 if part.stat().st_size > start else failures + 1
-            if failures >= _ATTEMPTS_WITHOUT_PROGRESS:
+            if part.stat().st_size > start:
+                pause, give_up_at = _FIRST_PAUSE_SECONDS, time.monotonic() + _PATIENCE_SECONDS
+            if time.monotonic() >= give_up_at:
                 raise UnavailableError(
                     f"{part.name.removesuffix('.part')} could not be fetched from {httpx2.URL(url).host} ({_reason(error)}): "
                     "it is tried again and goes on where it broke. Check the server and the network policy if this lasts"
                 ) from None
-            time.sleep(min(_FIRST_PAUSE_SECONDS * 2**failures, _LONGEST_PAUSE_SECONDS))
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         else:
             return bool(found)
 

@@ -103,14 +103,12 @@ class _Hub:
                 f"repository {repo} {where} has no commit {self._source.revision}: copy the full 40 digits from its history"
             )
         if isinstance(error, GatedRepoError):
-            return SourceNotFoundError(
-                f"repository {repo} {where} is gated: "
-                + (
-                    "the token that was sent has no access. Accept the model's terms with the token's account, or use another token"
-                    if self._token
-                    else "no token was sent. Accept the model's terms and give a token in source.huggingFace.tokenSecretRef"
-                )
+            advice = (
+                "the token that was sent has no access. Accept the model's terms with its account, or use another token"
+                if self._token
+                else "no token was sent. Accept the model's terms and give a token in source.huggingFace.tokenSecretRef"
             )
+            return SourceNotFoundError(f"repository {repo} {where} is gated: {advice}")
         status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
         if isinstance(error, RepositoryNotFoundError) or status in _REFUSALS:
             return SourceNotFoundError(f"repository {repo} was not found {where}, or may not be read{self._advice(status)}")

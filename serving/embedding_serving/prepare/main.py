@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 def main() -> int:
     """Prepares the model that the environment asks for. 0 = prepared, 1 = the report says why not."""
+    for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # else one per core of the node, whatever the pod may use
+        os.environ.setdefault(threads, "2")
     setup_logging(os.environ.get(env_name("log_level"), "INFO"))
     try:
         settings = PrepareSettings()  # from the environment

@@ -134,10 +134,11 @@ def _possible(recipe: Recipe, wanted: frozenset[EngineName], with_torch: bool) -
 
 
 def _check_expected(settings: PrepareSettings, identity: str) -> None:
-    if settings.expected_fingerprint not in (None, identity):
+    known = settings.expected_fingerprint
+    if known is not None and known != identity:
         raise FingerprintMismatchError(
-            f"the source now has fingerprint {identity[:12]}, but this revision is known as {str(settings.expected_fingerprint)[:12]}: "
-            "files behind the same path or tag were changed. Restore them, or name the new files by a new path or digest in spec.model"
+            f"the source now has fingerprint {identity[:12]}, but this revision is known as {known[:12]}: files behind "
+            "the same path were changed. Restore them, or give the new files a new path or digest in spec.model"
         )
 
 

@@ -138,7 +138,8 @@ def _architecture(config: Mapping[str, Any], task: Task) -> tuple[str, Family | 
     if family is None and model_type not in TORCH_FAMILIES:
         raise UnsupportedModelError(
             f"architecture {name or 'unknown'} (model_type {model_type!r:.40}) is not supported. "
-            f"Supported without torch: {', '.join(sorted(FAMILIES))}; with runtime.engine Torch: {', '.join(sorted(TORCH_FAMILIES))}"
+            f"Supported without torch: {', '.join(sorted(FAMILIES))}; "
+            f"with runtime.engine Torch: {', '.join(sorted(TORCH_FAMILIES))}"
         )
     if family is None:
         architecture = name or str(model_type)
@@ -203,8 +204,8 @@ def _pooling(module: Module) -> Pooling:
     if len(modes) == 1 and modes[0] in _POOLINGS:
         return _POOLINGS[modes[0]]
     raise UnsupportedModelError(
-        f"the model pools by {' + '.join(map(str, modes))[:80] or 'nothing'}, which is not supported; supported are mean, cls and "
-        "lasttoken. Set spec.model.pooling to one of Mean, CLS, LastToken if the model was trained with it"
+        f"the model pools by {' + '.join(map(str, modes))[:80] or 'nothing'}, which is not supported; supported are mean, "
+        "cls and lasttoken. Set spec.model.pooling to one of Mean, CLS, LastToken if the model was trained with it"
     )
 
 
@@ -213,9 +214,10 @@ def _projection(module: Module) -> Projection:
     name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     activation = _DENSE_ACTIVATIONS.get(name.rpartition(".")[2]) if name.startswith("torch.nn.") else None
     if activation is None or config.get("use_residual"):
+        residual = " and residual" if config.get("use_residual") else ""
         raise UnsupportedModelError(
-            f"{module.directory.name}: a dense step with activation {name[:80]!r}{' and residual' if config.get('use_residual') else ''} "
-            f"is not supported; supported activations are {', '.join(_DENSE_ACTIVATIONS)}, without residual"
+            f"{module.directory.name}: a dense step with activation {name[:80]!r}{residual} is not supported; "
+            f"supported activations are {', '.join(_DENSE_ACTIVATIONS)}, without residual"
         )
     projection = Projection(Tensors(weight_files(module.directory)), activation)
     if len(projection.tensors.shape("linear.weight")) != 2:

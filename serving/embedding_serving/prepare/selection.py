@@ -47,7 +47,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 def select(paths: Iterable[str]) -> list[str]:
     """The wanted ones of `paths` (relative, with `/`), sorted.
 
-    Raises UnsafeWeightsError where weights exist but none of them is safetensors, UnsupportedModelError where there are no weights.
+    Raises UnsafeWeightsError where there are weights but none in safetensors, UnsupportedModelError where there are none.
     """
     names = set(paths)
     chosen: list[str] = []

@@ -46,7 +46,8 @@ class Tensors:
                 pass
         except (SafetensorError, OSError) as error:
             raise UnsupportedModelError(
-                f"{file.name} is truncated or no safetensors file ({error}): publish it again, or pin a revision where it is whole"
+                f"{file.name} is truncated or no safetensors file ({error}): "
+                "publish it again, or pin a revision where it is whole"
             ) from None
         mapped = np.memmap(file, dtype=np.uint8, mode="r")
         start = 8 + int.from_bytes(mapped[:8].tobytes(), "little")

@@ -93,7 +93,10 @@ def _sweep(work: Path, keep: str) -> None:
         if directory.name == keep or not directory.is_dir():
             continue
         lock = directory / "lock"
-        newest = max((path.stat().st_mtime for path in directory.rglob("*")), default=0.0)
+        try:
+            newest = max(path.stat().st_mtime for path in (directory, *directory.rglob("*")))
+        except OSError:  # its pod is at work
+            continue
         if time.time() - newest < _ABANDONED_SECONDS:
             continue
         with lock.open("ab") as file:

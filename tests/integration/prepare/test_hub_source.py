@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fixtures.hub import Faults, Hub
-from fixtures.models import custom_code_model, derived_minilm, minilm_directory, pickle_only_model, tiny_model
 from pydantic import SecretStr
 
 from embedding_serving.contract.model import DirectorySource, HubSource
 from embedding_serving.contract.reports import Outcome
 from embedding_serving.contract.settings import PrepareSettings
+from fixtures.hub import Faults, Hub
+from fixtures.models import custom_code_model, derived_minilm, minilm_directory, pickle_only_model, tiny_model
 
 from .run import fail, start, succeed, wait_until
 
@@ -102,7 +102,7 @@ def test_a_killed_download_goes_on_where_it_was(hub: Hub, weights: Path) -> None
     hub.faults.bytes_per_second = 30_000_000
     settings = _settings(hub, weights, hub.add("acme/minilm", minilm_directory()), "acme/minilm")
     first = start(settings)
-    parts = f".prepare/*/download/model.safetensors.part"
+    parts = ".prepare/*/download/model.safetensors.part"
     wait_until(lambda: any(path.stat().st_size > 0 for path in weights.glob(parts)), "a part of the weights")
     first.kill()
     held = next(weights.glob(parts)).stat().st_size

@@ -7,7 +7,6 @@ import onnxruntime
 import openvino
 import pytest
 import torch
-from fixtures.models import SENTENCES, TINY_HIDDEN, tiny_model
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoModelForSequenceClassification
@@ -17,8 +16,13 @@ from embedding_serving.contract.settings import PrepareSettings
 from embedding_serving.prepare.families import FAMILIES
 from embedding_serving.prepare.pipeline import prepare
 from embedding_serving.prepared import ONNX_MODEL, PROBES, REFERENCE, TOKENIZER, PreparedModel, locate
+from fixtures.models import SENTENCES, TINY_HIDDEN, tiny_model
 
 Vectors = NDArray[np.float32]
+
+_ONE_THREAD = onnxruntime.SessionOptions()
+_ONE_THREAD.intra_op_num_threads = 1
+torch.set_num_threads(1)
 
 _QUERY = "what does a shard acknowledge"
 _LONG = " ".join(SENTENCES) * 4
@@ -42,8 +46,10 @@ class _Prepared:
     """Encodes texts with a prepared directory as the server does."""
 
     def __init__(self, directory: Path, manifest: PreparedModel, padding_id: int) -> None:
-        self._session = onnxruntime.InferenceSession(str(directory / ONNX_MODEL))
-        self.compiled = openvino.Core().compile_model(str(directory / ONNX_MODEL), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self._session = onnxruntime.InferenceSession(str(directory / ONNX_MODEL), _ONE_THREAD)
+        self.compiled = openvino.Core().compile_model(
+            str(directory / ONNX_MODEL), "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+        )
         self.tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
         self.tokenizer.enable_truncation(manifest.max_tokens)
         self._padding_id = padding_id
@@ -181,7 +187,7 @@ def test_batch_mates_do_not_change_a_vector_even_when_padding_holds_rubbish(tmp_
     feed = encoder.feed(["a cat", _LONG])
     padding = feed["attention_mask"] == 0
     feed["input_ids"][padding] = np.random.default_rng(7).integers(5, 50, int(padding.sum()))
-    session = onnxruntime.InferenceSession(str(directory / ONNX_MODEL))
+    session = onnxruntime.InferenceSession(str(directory / ONNX_MODEL), _ONE_THREAD)
     _assert_equal(np.asarray(session.run(None, feed)[0])[:1], alone)
 
 

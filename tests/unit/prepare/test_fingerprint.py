@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures.models import tiny_model
 from safetensors.numpy import load_file, save_file
 
 from embedding_serving.contract.model import DirectorySource, ModelOptions, Normalize, Pooling, Precision
 from embedding_serving.contract.settings import PrepareSettings
 from embedding_serving.prepare.pipeline import prepare
+from fixtures.models import tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import models
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from embedding_serving.contract.model import DirectorySource, EngineName, ModelOptions, Precision, Task
 from embedding_serving.contract.reports import Outcome
 from embedding_serving.contract.settings import PrepareSettings
 from embedding_serving.prepare.errors import PrepareError
 from embedding_serving.prepare.pipeline import prepare
+from fixtures import models
 
 
 def _refusal(
@@ -179,7 +179,7 @@ def test_engine_triton_and_precision_int8_say_what_to_use_instead(tmp_path: Path
 
 def test_a_classifier_with_several_outputs_is_no_reranker(tmp_path: Path) -> None:
     source = models.tiny_model(tmp_path / "model", reranker=True)
-    tensors = models.load_file(source / "model.safetensors")
+    tensors = load_file(source / "model.safetensors")
     tensors["classifier.weight"] = np.repeat(tensors["classifier.weight"], 3, axis=0)
     save_file(tensors, source / "model.safetensors")
     assert "has 3 outputs" in _refusal(tmp_path, source, task=Task.RERANK).message

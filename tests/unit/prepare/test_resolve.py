@@ -5,6 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+
+from embedding_serving.contract.model import ModelOptions, Normalize, Pooling, Task
+from embedding_serving.prepare.directory_source import open_directory
+from embedding_serving.prepare.errors import UnsupportedModelError
+from embedding_serving.prepare.layout import ModelFiles
+from embedding_serving.prepare.resolve import Recipe, resolve
 from fixtures.models import (
     TINY_HIDDEN,
     TINY_POSITIONS,
@@ -13,13 +20,6 @@ from fixtures.models import (
     tiny_model,
     write_sentence_transformers,
 )
-from safetensors.numpy import save_file
-
-from embedding_serving.contract.model import ModelOptions, Normalize, Pooling, Task
-from embedding_serving.prepare.directory_source import open_directory
-from embedding_serving.prepare.errors import UnsupportedModelError
-from embedding_serving.prepare.layout import ModelFiles
-from embedding_serving.prepare.resolve import Recipe, resolve
 
 
 def _resolve(root: Path, **options: object) -> Recipe:
@@ -70,7 +70,7 @@ def test_without_sentence_transformers_files_an_encoder_pools_by_mean_and_a_deco
 
 def test_the_spec_overrides_a_pooling_that_is_not_supported(bert: Path) -> None:
     write_sentence_transformers(bert, pooling="max")
-    with pytest.raises(UnsupportedModelError, match="pools by max.*spec.model.pooling"):
+    with pytest.raises(UnsupportedModelError, match=r"pools by max.*spec.model.pooling"):
         _resolve(bert)
     assert _resolve(bert, pooling=Pooling.MEAN).pooling is Pooling.MEAN
 
@@ -147,9 +147,9 @@ def test_a_module_can_not_lead_out_of_the_model(bert: Path) -> None:
 
 def test_a_reranker_needs_the_task_rerank_and_an_encoder_the_task_embed(bert: Path, tmp_path: Path) -> None:
     reranker = tiny_model(tmp_path / "reranker", reranker=True)
-    with pytest.raises(UnsupportedModelError, match="does not fit task Embed.*Set spec.model.task to Rerank"):
+    with pytest.raises(UnsupportedModelError, match=r"does not fit task Embed.*Set spec.model.task to Rerank"):
         _resolve(reranker)
-    with pytest.raises(UnsupportedModelError, match="does not fit task Rerank.*Set spec.model.task to Embed"):
+    with pytest.raises(UnsupportedModelError, match=r"does not fit task Rerank.*Set spec.model.task to Embed"):
         _resolve(bert, task=Task.RERANK)
     with pytest.raises(UnsupportedModelError, match="no meaning for task Rerank"):
         _resolve(reranker, task=Task.RERANK, dimensions=8)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures.models import tiny_model
 
 from embedding_serving.contract.model import DirectorySource, EngineName, ModelOptions
 from embedding_serving.contract.settings import PrepareSettings
@@ -15,6 +14,7 @@ from embedding_serving.prepare.disk import explain, require_space
 from embedding_serving.prepare.errors import FingerprintMismatchError, UnavailableError
 from embedding_serving.prepare.pipeline import prepare
 from embedding_serving.prepared import ONNX_MODEL, REFERENCE, PreparedModel, locate
+from fixtures.models import tiny_model
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_an_abandoned_download_of_another_source_is_removed_after_a_day(source: 
         part.parent.mkdir(parents=True)
         part.write_bytes(b"x")
         stamp = part.stat().st_mtime - age_seconds
-        for path in (part, part.parent):
+        for path in (part, part.parent, part.parent.parent):
             os.utime(path, (stamp, stamp))
     prepare(_settings(source, weights))
     assert not (weights / ".prepare" / "old").exists()
