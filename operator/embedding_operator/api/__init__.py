@@ -9,7 +9,8 @@ from typing import Any
 from .embeddingmodel import EmbeddingModel, EmbeddingModelSpec, EmbeddingModelStatus
 from .resource import API_VERSION, GROUP, VERSION, Condition, Metadata, Resource
 from .searchservice import SearchService, SearchServiceSpec, SearchServiceStatus
-from .vectorindex import VectorIndex, VectorIndexSpec, VectorIndexStatus
+from .vectorindex import VectorIndex, VectorIndexSpec
+from .vectorindexstatus import VectorIndexStatus
 
 
 @dataclass(frozen=True)
