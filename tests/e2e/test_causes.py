@@ -91,7 +91,7 @@ def test_too_little_memory_to_serve(space: Space, minilm_source: dict[str, objec
 
 
 def test_no_image(space: Space) -> None:
-    source = {"image": {"reference": f"localhost/none@{UNKNOWN_DIGEST}"}}
+    source = {"image": {"reference": f"localhost/none@{UNKNOWN_DIGEST}", "path": "/model"}}
     space.apply_model("m", model={"source": source})
     stalled(space, "m", "ImagePullFailed", "localhost/none")
 
