@@ -1,7 +1,7 @@
 """A model that changes while it serves: nobody who asks is cut off, nothing that was made stays broken."""
 
 import json
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -30,9 +30,7 @@ def other_source(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> 
     return {"image": {"reference": image.pinned, "path": image_builder.MODEL_PATH}}
 
 
-def test_a_change_that_moves_no_vector_rolls_without_a_failed_request(
-    loadable: Space, minilm_source: dict[str, object]
-) -> None:
+def test_a_change_that_moves_no_vector_rolls_and_cuts_nobody_off(loadable: Space, minilm_source: dict[str, object]) -> None:
     loadable.apply_model("m", model={"source": minilm_source})
     before = loadable.wait_up_to_date("m")
     with Load(loadable, "m") as load:
@@ -113,7 +111,13 @@ def test_replicas_never_dip_while_autoscaling_goes_on_off_and_on(
     name = f"m-embed-{space.wait_up_to_date('m')['revision']}"
     seen: list[int] = []
 
-    def look(done: Any) -> Any:
+    def _scaling_active() -> bool:
+        return space.condition("m", "ScalingActive").get("status") == "True"
+
+    def _no_autoscaler() -> bool:
+        return space.get("hpa", name) is None
+
+    def look(done: Callable[[], bool]) -> bool:
         deployment = space.get("deployment", name)
         assert deployment is not None
         seen.extend((deployment["spec"]["replicas"], deployment["status"].get("readyReplicas", 0)))
@@ -122,10 +126,9 @@ def test_replicas_never_dip_while_autoscaling_goes_on_off_and_on(
     for autoscaling in (AUTOSCALING, None, AUTOSCALING):
         space.patch("embeddingmodel", "m", {"spec": {"autoscaling": autoscaling}})
         if autoscaling:
-            active = lambda: space.condition("m", "ScalingActive").get("status") == "True"  # noqa: E731
-            space.wait_for("the HPA to act", lambda: look(active), 180)
+            space.wait_for("the HPA to act", lambda: look(_scaling_active), 180)
         else:
-            space.wait_for("the HPA to go", lambda: look(lambda: space.get("hpa", name) is None))
+            space.wait_for("the HPA to go", lambda: look(_no_autoscaler))
         space.wait_up_to_date("m")
     assert min(seen) == 2
 
@@ -158,7 +161,7 @@ def test_edited_and_deleted_children_heal(space: Space, minilm_source: dict[str,
         deployment, service = space.get("deployment", name), space.get("service", "m-embed")
         assert deployment is not None
         assert service is not None
-        return (
+        return bool(
             deployment["spec"]["replicas"] == 1
             and deployment["metadata"]["labels"].get("embedding-operator.io/embeddingmodel") == "m"
             and deployment["spec"]["template"]["spec"]["containers"][0]["image"].startswith("localhost/embedding-serving")
