@@ -97,6 +97,9 @@ def kubelet() -> str:
             "imageGCLowThresholdPercent": 99,
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "nodeStatusUpdateFrequency": "5s",
+            # Tests kill pods over and over; a wait of minutes before the next start would be all they measure.
+            "featureGates": {"KubeletCrashLoopBackOffMax": True},
+            "crashLoopBackOff": {"maxContainerRestartPeriod": "5s"},
         }
     )
 

@@ -83,15 +83,15 @@ class HostCluster:
         return audit.events(layout.AUDIT_LOG, since)
 
     def set_gpus(self, count: int) -> None:
-        # A restarted kubelet forgets the number, so it is kept for the next `up`.
-        layout.GPU_COUNT.write_text(f"{count}\n")
         _claim_gpus(count)
+        layout.GPU_COUNT.write_text(f"{count}\n")  # a restarted kubelet forgets it, the next `up` does not
 
     def delete(self) -> None:
         with _alone(), step("taking the cluster down"):
             teardown.remove()
 
     def _bring_up(self, progress: Step) -> None:
+        teardown.finish_removal()
         if pki.out_of_date():
             progress.note("replacing a cluster that another version of this code made")
             teardown.remove()

@@ -30,6 +30,9 @@ class Kubectl:
         return run(self.argv(*args), input=input, check=check, env=_environment())
 
     def argv(self, *args: str) -> list[str]:
+        """The whole command line. ClusterError if there is no kubeconfig, so no cluster."""
+        if not self._kubeconfig.is_file():
+            raise ClusterError(f"there is no cluster: {self._kubeconfig} is missing; `python -m cluster up` makes it")
         chosen = [f"--kubeconfig={self._kubeconfig}", *([f"--context={self._context}"] if self._context else [])]
         return [str(binaries.program("kubectl")), *chosen, *args]
 

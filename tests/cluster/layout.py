@@ -15,6 +15,7 @@ VOLUME_COUNT = int(os.environ.get("EO_CLUSTER_VOLUMES", "40"))
 
 SOURCE = Path(__file__).resolve().parent
 STATE = Path("/var/lib") / NAME  # kept over kills and restarts, gone after `down`
+REMOVED_STATE = Path("/var/lib") / f".{NAME}.removed"  # of the same file system
 RUN = Path("/run") / NAME  # mounts and sockets of containerd
 LOCK = Path("/run") / f"{NAME}.lock"
 

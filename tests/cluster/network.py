@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 
 from cluster import layout
@@ -84,7 +85,8 @@ def _ensure_forwarding() -> None:
 
 
 def _rules(command: str, table: str) -> str:
-    return run([f"{command}-save", "-t", table], check=False)
+    saver = shutil.which(f"{command}-save")
+    return run([saver, "-t", table], check=False) if saver else ""  # a machine without it has no rules
 
 
 def _chains(rules: str) -> list[str]:

@@ -6,7 +6,7 @@ It works by looking at the machine, never by remembering: half-made, killed or w
 from __future__ import annotations
 
 import contextlib
-import shutil
+import secrets
 import subprocess
 import time
 from pathlib import Path
@@ -17,6 +17,7 @@ from cluster.interface import ClusterError
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _SECONDS = 20.0
+_FOLDERS = (layout.STATE, layout.REMOVED_STATE, layout.RUN)
 _DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")  # the kubelet knows no other place for it
 _CONTAINER_LOGS = Path("/var/log/containers")
 _CNI_RESULTS = Path("/var/lib/cni/results")
@@ -49,13 +50,13 @@ def leftovers() -> list[str]:
         *(f"network link {link}" for link in network.links()),
         *(f"iptables chain {chain}" for chain in network.chains()),
         *(f"control group {folder}" for folder in _pod_cgroups()),
-        *(f"folder {folder}" for folder in (layout.STATE, layout.RUN) if folder.exists()),
+        *(f"folder {folder}" for folder in _FOLDERS if folder.exists()),
     ]
 
 
 def mounts() -> list[str]:
     """Mount points under our folders, the innermost first; network namespaces of pods are among them."""
-    ours = (f"{layout.STATE}/", f"{layout.RUN}/")
+    ours = tuple(f"{folder}/" for folder in _FOLDERS)
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     plain = [point.replace("\\040", " ") for point in points]
     return [point for point in reversed(plain) if point.startswith(ours)]
@@ -96,8 +97,14 @@ def _remove_cgroups() -> None:
 
 
 def _remove_files() -> None:
-    for folder in (layout.SHIM_SOCKETS, layout.RUNC_STATE, layout.RUN, layout.STATE, _DEVICE_PLUGINS):
+    for folder in (layout.SHIM_SOCKETS, layout.RUNC_STATE, layout.RUN, _DEVICE_PLUGINS):
         _remove_folder(folder)
+    if layout.STATE.exists():
+        _refuse_mounts_under(layout.STATE)
+        # A removal that is killed half-way must not leave a half of it to the next `up`.
+        layout.REMOVED_STATE.mkdir(exist_ok=True)
+        layout.STATE.rename(layout.REMOVED_STATE / secrets.token_hex(4))
+    finish_removal()
     for file in (layout.CONTAINERD_SOCKET, Path(f"{layout.CONTAINERD_SOCKET}.ttrpc")):
         file.unlink(missing_ok=True)
     if _CONTAINER_LOGS.is_dir():
@@ -111,13 +118,18 @@ def _remove_files() -> None:
             parent.rmdir()
 
 
+def finish_removal() -> None:
+    """Delete what a removal had put aside."""
+    _remove_folder(layout.REMOVED_STATE)
+
+
 def _remove_folder(folder: Path) -> None:
-    if any(point.startswith(f"{folder}/") for point in mounts()):
-        raise ClusterError(f"something is still mounted under {folder}")  # never delete through a mount
+    _refuse_mounts_under(folder)
     if folder.exists():
-        try:
-            shutil.rmtree(folder)
-        except OSError as error:
-            run(["rm", "-rf", "--one-file-system", folder])
-            if folder.exists():
-                raise ClusterError(f"cannot remove {folder}: {error}") from error
+        run(["rm", "-rf", "--one-file-system", folder])
+
+
+def _refuse_mounts_under(folder: Path) -> None:
+    """Never delete or move through a mount."""
+    if any(point.startswith(f"{folder}/") for point in mounts()):
+        raise ClusterError(f"something is still mounted under {folder}")

@@ -57,7 +57,7 @@ def _new_room(cluster: HostCluster) -> Room:
     return Room(cluster, namespace)
 
 
-def eventually(what: str, condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
+def eventually(what: str, condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
     """Wait for a condition; a connection that is refused meanwhile is not yet a failure."""
     deadline = time.monotonic() + seconds
     while True:
@@ -176,7 +176,7 @@ def test_the_audit_log_tells_who_wrote_what(cluster: HostCluster, room: Room) ->
 def test_the_metrics_api_measures_pods(room: Room) -> None:
     room.apply(testbox.pod("measured"))
     room.wait("pod/measured")
-    eventually("the pod is measured", lambda: "measured" in room.kubectl("top", "pod", "measured"), seconds=90)
+    eventually("the pod is measured", lambda: "measured" in room.kubectl("top", "pod", "measured"))
 
 
 @pytest.fixture(scope="module")
@@ -271,21 +271,24 @@ def test_down_leaves_nothing_behind_and_up_makes_it_anew(cluster: HostCluster, k
 
         seed = random.randrange(10**6)
         print(f"seed {seed}")
+        moments = random.Random(seed)
         for _ in range(3):
+            kill("down", after_seconds=moments.uniform(0.2, 1))
             cluster.delete()
             assert machine() == bare
-            kill_up_after(random.Random(seed).uniform(0.2, 8))
-            seed += 1
+            kill("up", after_seconds=moments.uniform(0.2, 8))
+        kill("down", after_seconds=moments.uniform(0.2, 1))
     finally:
-        cluster.up()  # repairs what the last kill left half-made
+        cluster.up()  # repairs what the last kills left half-made
     assert set(pids()) == set(parts.NAMES)
     assert network.bridge_exists()
 
 
-def kill_up_after(seconds: float) -> None:
-    """Leave the cluster half-made."""
-    with subprocess.Popen([sys.executable, "-m", "cluster", "--backend=host", "up"], cwd=layout.SOURCE.parent) as start:
+def kill(command: str, *, after_seconds: float) -> None:
+    """Leave it half-done."""
+    argv = [sys.executable, "-m", "cluster", "--backend=host", command]
+    with subprocess.Popen(argv, cwd=layout.SOURCE.parent) as half_done:
         try:
-            start.wait(seconds)
+            half_done.wait(after_seconds)
         except subprocess.TimeoutExpired:
-            start.send_signal(signal.SIGKILL)
+            half_done.send_signal(signal.SIGKILL)
