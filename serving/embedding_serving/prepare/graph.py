@@ -20,8 +20,9 @@ smallest float32 would round to -infinity and turn a row without any token into 
 _EPSILON_NORM = 1e-12
 
 
-def write_onnx(path: Path, recipe: Recipe, weights: EncoderWeights) -> None:
-    """Writes `path` and `path`.data.
+def write_onnx(path: Path, recipe: Recipe, weights: EncoderWeights, int8: bool) -> None:
+    """Writes `path` and `path`.data. With `int8` the layers' matrices are stored as 8-bit numbers, one scale per output;
+    activations are the engine's business (OpenVINO quantises them per token, so batch mates have no influence).
 
     Inputs input_ids, attention_mask, token_type_ids: int64 [n, L], padded on the right. Output `embeddings` float32
     [n, dimensions], or `scores` float32 [n] (the raw logit) of a re-ranker.
@@ -29,7 +30,7 @@ def write_onnx(path: Path, recipe: Recipe, weights: EncoderWeights) -> None:
     data = path.with_name(path.name + ".data")
     with data.open("wb") as stream:
         writer = GraphWriter(stream, data.name)
-        graph = _EncoderGraph(writer, weights)
+        graph = _EncoderGraph(writer, weights, int8)
         states = graph.states()
         if recipe.task is Task.RERANK:
             output = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n"])
@@ -45,8 +46,9 @@ def write_onnx(path: Path, recipe: Recipe, weights: EncoderWeights) -> None:
 
 
 class _EncoderGraph:
-    def __init__(self, writer: GraphWriter, weights: EncoderWeights) -> None:
+    def __init__(self, writer: GraphWriter, weights: EncoderWeights, int8: bool) -> None:
         self._w = writer
+        self._int8 = int8
         self._weights = weights
         self._config: EncoderConfig = weights.config
         self._split = writer.ints(0, 0, self._config.heads, self._config.head_size)
@@ -131,7 +133,7 @@ class _EncoderGraph:
         return self._w.op("Transpose", split, perm=order)
 
     def _linear(self, states: str, linear: tuple[Array, Array], name: str) -> str:
-        return write_linear(self._w, states, *linear, name)
+        return (write_int8_linear if self._int8 else write_linear)(self._w, states, *linear, name)
 
     def _normalised(self, states: str, norm: tuple[Array, Array], name: str) -> str:
         scale, shift = norm
@@ -149,6 +151,15 @@ class _EncoderGraph:
 def write_linear(w: GraphWriter, states: str, weight: Array, bias: Array | None, name: str) -> str:
     product = w.op("MatMul", states, w.constant(f"{name}.weight", weight.T), name=name)
     return product if bias is None else w.op("Add", product, w.constant(f"{name}.bias", bias))
+
+
+def write_int8_linear(w: GraphWriter, states: str, weight: Array, bias: Array, name: str) -> str:
+    """Symmetric, per output: weight[o, i] ~ int8[o, i] * scale[o]."""
+    scale = np.maximum(np.abs(weight).max(axis=1) / 127, np.finfo(np.float32).tiny)
+    quantised = np.rint(weight / scale[:, None]).astype(np.int8)
+    stored = w.constant(f"{name}.weight", quantised.T)
+    restored = w.op("DequantizeLinear", stored, w.constant(f"{name}.scale", scale), axis=1)
+    return w.op("Add", w.op("MatMul", states, restored, name=name), w.constant(f"{name}.bias", bias))
 
 
 def activate(w: GraphWriter, activation: str, value: str) -> str:

@@ -22,7 +22,7 @@ from .fingerprint import fingerprint
 from .graph import write_onnx
 from .layout import ModelFiles
 from .reference import reference
-from .resolve import Recipe, resolve
+from .resolve import Recipe, refuse_early, resolve
 from .sources import fetch, source_key
 from .tensors import Tensors
 from .volume import FORMAT, Workspace, clear_download, hash_file, intact, point, publish, workspace
@@ -66,7 +66,13 @@ def _already(settings: PrepareSettings, wanted: frozenset[EngineName]) -> Prepar
 
 def _prepare(settings: PrepareSettings, wanted: frozenset[EngineName], with_torch: bool, space: Workspace) -> PreparedModel:
     weights_dir = Path(settings.weights_dir)
-    fetched = fetch(settings, space.download)
+
+    def inspect(files: ModelFiles) -> None:
+        architecture, family = refuse_early(files, settings.options)
+        if family is None and wanted <= CPU_ENGINES:
+            raise UnsupportedModelError(_torch_alone(architecture, with_torch))
+
+    fetched = fetch(settings, space.download, inspect)
     model = _Model.read(ModelFiles.read(fetched.root, fetched.paths), settings)
     identity = fingerprint(model.recipe, model.config, model.tokenizer, model.tensors, settings.options.precision)
     _check_expected(settings, identity)
@@ -74,10 +80,10 @@ def _prepare(settings: PrepareSettings, wanted: frozenset[EngineName], with_torc
         log.info("the same content is prepared already", extra={"fingerprint": identity})
         point(weights_dir, settings.revision, identity)
         return existing
-    engines = _possible(model.recipe, wanted, with_torch)
+    engines = _possible(model, settings.options.precision, wanted, with_torch)
     _check_space(weights_dir, model, engines)
     started = time.monotonic()
-    _build(space, model, engines)
+    _build(space, model, engines, settings.options.precision)
     manifest = _manifest(space.build, model, identity, settings.options.precision, engines, wanted)
     manifest = publish(space.build, weights_dir, manifest)
     point(weights_dir, settings.revision, identity)
@@ -98,8 +104,6 @@ class _Model:
     @classmethod
     def read(cls, files: ModelFiles, settings: PrepareSettings) -> "_Model":
         """Raises UnsupportedModelError where anything in the files is missing, broken or contradicts the rest."""
-        if settings.options.precision is Precision.INT8:
-            raise UnsupportedModelError("precision Int8 is not available in this version: use BFloat16, or Float32")
         recipe = resolve(files, settings.options)
         tensors = Tensors(files.weights())
         rerank = recipe.task is Task.RERANK
@@ -116,21 +120,28 @@ def _check_projections(recipe: Recipe) -> None:
         width = projection.outputs
 
 
-def _possible(recipe: Recipe, wanted: frozenset[EngineName], with_torch: bool) -> frozenset[EngineName]:
-    """The wanted engines that can serve this architecture. Raises UnsupportedModelError where none can."""
+def _possible(model: _Model, precision: Precision, wanted: frozenset[EngineName], with_torch: bool) -> frozenset[EngineName]:
+    """The wanted engines that can serve this model. Raises UnsupportedModelError where none can."""
+    recipe = model.recipe
+    refusals: list[str] = []
     possible = wanted
     if recipe.family is None:
         possible -= CPU_ENGINES
+        refusals.append(_torch_alone(recipe.architecture, with_torch))
     if recipe.projections:
         possible -= {EngineName.TORCH}
-    if possible:
-        return possible
-    if recipe.projections:
-        raise UnsupportedModelError(
-            "the model has dense steps after pooling, which engine Torch does not run: use runtime.engine Auto"
-        )
-    hint = "" if with_torch else " and a GPU (its pods run the torch image)"
-    raise UnsupportedModelError(f"architecture {recipe.architecture} is served by torch alone: set runtime.engine Torch{hint}")
+        refusals.append("the model has dense steps after pooling, which engine Torch does not run: set runtime.engine Auto")
+    if precision is Precision.INT8:
+        possible -= {EngineName.TORCH}
+        refusals.append("precision Int8 is for the CPU engines: set precision BFloat16, or runtime.engine Auto")
+    if not possible:
+        raise UnsupportedModelError("; ".join(refusals))
+    return possible
+
+
+def _torch_alone(architecture: str, with_torch: bool) -> str:
+    image = "" if with_torch else " and a GPU, whose pods run the torch image"
+    return f"architecture {architecture} is served by torch alone: set runtime.engine Torch{image}"
 
 
 def _check_expected(settings: PrepareSettings, identity: str) -> None:
@@ -142,13 +153,13 @@ def _check_expected(settings: PrepareSettings, identity: str) -> None:
         )
 
 
-def _build(space: Workspace, model: _Model, engines: frozenset[EngineName]) -> None:
+def _build(space: Workspace, model: _Model, engines: frozenset[EngineName], precision: Precision) -> None:
     build = space.build
     text.write(model.tokenizer, build / TOKENIZER)
     if engines & CPU_ENGINES:
         (build / ONNX_MODEL).parent.mkdir()
         assert model.weights is not None  # noqa: S101 - an engine of the CPU is possible only with a known family
-        write_onnx(build / ONNX_MODEL, model.recipe, model.weights)
+        write_onnx(build / ONNX_MODEL, model.recipe, model.weights, int8=precision is Precision.INT8)
     if EngineName.TORCH in engines:
         _place_torch(model, build / TORCH_DIR, ours=model.files.root.is_relative_to(space.download))
     np.save(build / REFERENCE, _reference(model))

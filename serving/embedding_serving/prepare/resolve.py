@@ -106,14 +106,18 @@ def resolve(files: ModelFiles, options: ModelOptions) -> Recipe:
     )
 
 
-def refuse_early(files: ModelFiles, options: ModelOptions) -> None:
-    """Raises UnsupportedModelError for what shows in the small files already, before gigabytes of weights are fetched."""
+def refuse_early(files: ModelFiles, options: ModelOptions) -> tuple[str, Family | None]:
+    """(architecture, family or None for torch), from the small files alone, before gigabytes of weights are fetched.
+
+    Raises UnsupportedModelError for what shows there already.
+    """
     config = files.config()
     _refuse_custom_code(config)
-    _, family, _ = _architecture(config, options.task)
+    architecture, family, _ = _architecture(config, options.task)
     if family:
         EncoderConfig.read(config, family)
     files.tokenizer()
+    return architecture, family
 
 
 def _refuse_custom_code(config: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Where a model's files come from, behind one function: fetch(settings, into) -> the directory with the files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,6 @@ from embedding_serving.contract.settings import PrepareSettings
 from .directory_source import open_directory
 from .fingerprint import canonical_hash
 from .layout import ModelFiles
-from .resolve import refuse_early
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,11 @@ def source_key(settings: PrepareSettings) -> str:
     return canonical_hash([settings.source.model_dump(), settings.hub_endpoint])[:16]
 
 
-def fetch(settings: PrepareSettings, download: Path) -> Fetched:
-    """Brings the needed files to a local directory. Raises PrepareError; OSError from a full disk."""
+def fetch(settings: PrepareSettings, download: Path, inspect: Callable[[ModelFiles], None]) -> Fetched:
+    """Brings the needed files to a local directory. `inspect` may refuse the model before its weights are fetched.
+
+    Raises PrepareError; OSError from a full disk.
+    """
     match settings.source:
         case DirectorySource(path=path):
             root = Path(path)
@@ -33,11 +36,10 @@ def fetch(settings: PrepareSettings, download: Path) -> Fetched:
         case HubSource() as source:
             from .hub_source import fetch_from_hub
 
-            def inspect(paths: tuple[str, ...]) -> None:
-                refuse_early(ModelFiles.read(download, paths), settings.options)
+            def look(paths: tuple[str, ...]) -> None:
+                inspect(ModelFiles.read(download, paths))
 
-            paths = fetch_from_hub(source, settings.hub_endpoint, settings.hub_token, download, inspect)
-            return Fetched(download, paths)
+            return Fetched(download, fetch_from_hub(source, settings.hub_endpoint, settings.hub_token, download, look))
         case HTTPSource() as source:
             from .http_source import fetch_archive
 

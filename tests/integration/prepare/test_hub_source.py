@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from embedding_serving.contract.model import DirectorySource, HubSource
+from embedding_serving.contract.model import DirectorySource, EngineName, HubSource
 from embedding_serving.contract.reports import Outcome
 from embedding_serving.contract.settings import PrepareSettings
 from fixtures.hub import Faults, Hub
@@ -196,6 +196,9 @@ def test_a_model_that_can_not_be_served_is_refused_before_its_weights_are_fetche
     revision = hub.add(REPO, custom_code_model(tmp_path / "custom"))
     ended = fail(_settings(hub, weights, revision), Outcome.UNSUPPORTED_MODEL)
     assert "auto_map" in ended.report.message
+    revision = hub.add(REPO, tiny_model(tmp_path / "torch", "modernbert"))
+    settings = _settings(hub, weights, revision).model_copy(update={"engine": EngineName.OPENVINO})
+    assert "served by torch alone" in fail(settings, Outcome.UNSUPPORTED_MODEL).report.message
     assert _ranges(hub) == []
 
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import AutoModel
 
-from embedding_serving.contract.model import DirectorySource, EngineName
+from embedding_serving.contract.model import DirectorySource, EngineName, ModelOptions, Precision
 from embedding_serving.contract.settings import PrepareSettings
 from embedding_serving.prepare.pipeline import prepare
-from embedding_serving.prepared import ONNX_MODEL, PROBES, TOKENIZER, locate
+from embedding_serving.prepared import ONNX_MODEL, PROBES, REFERENCE, TOKENIZER, locate
 from fixtures.models import SENTENCES, derived_minilm, minilm_directory
 
 Vectors = NDArray[np.float32]
@@ -36,12 +36,13 @@ def _real_texts() -> list[str]:
     return [*sorted(set(found))[:110], *SENTENCES, *PROBES]
 
 
-def _prepared(source: Path, weights: Path) -> Path:
+def _prepared(source: Path, weights: Path, precision: Precision = Precision.FLOAT32) -> Path:
     weights.mkdir()
     settings = PrepareSettings(
         revision="00000000",
         weights_dir=str(weights),
         source=DirectorySource(path=str(source)),
+        options=ModelOptions(precision=precision),
         engine=EngineName.ONNX_RUNTIME,
     )
     prepare(settings)
@@ -93,6 +94,16 @@ def test_real_texts_are_encoded_as_transformers_does(minilm: Path) -> None:
 def test_related_sentences_are_nearer_than_unrelated_ones(minilm: Path) -> None:
     a, b, c = _encode(minilm, ["How do I back up a database?", "Saving a copy of your data", "Cats like fish"], batch=3)
     assert a @ b > a @ c + 0.2
+
+
+def test_int8_weights_stay_near_the_truth_and_take_a_third_less_room(minilm: Path, tmp_path: Path) -> None:
+    small = _prepared(minilm_directory(), tmp_path / "weights", Precision.INT8)
+    np.testing.assert_array_equal(np.load(small / REFERENCE), np.load(minilm / REFERENCE))
+    texts = _real_texts()
+    cosines = (_encode(small, texts, batch=16) * _encode(minilm, texts, batch=16)).sum(axis=1)
+    assert cosines.mean() >= 0.999
+    data = f"{ONNX_MODEL}.data"
+    assert (small / data).stat().st_size < 0.67 * (minilm / data).stat().st_size
 
 
 def test_a_rotated_model_has_the_same_neighbours_in_another_space(minilm: Path, tmp_path: Path) -> None:

@@ -171,10 +171,10 @@ def test_a_family_that_only_torch_serves_says_so_where_torch_is_not_installed(tm
     assert "GPU" in refusal.message
 
 
-def test_engine_triton_and_precision_int8_say_what_to_use_instead(tmp_path: Path) -> None:
+def test_choices_that_no_engine_can_meet_say_what_to_use_instead(tmp_path: Path) -> None:
     source = models.tiny_model(tmp_path / "model")
     assert "use Auto" in _refusal(tmp_path, source, engine=EngineName.TRITON).message
-    assert "use BFloat16" in _refusal(tmp_path, source, precision=Precision.INT8).message
+    assert "set precision BFloat16" in _refusal(tmp_path, source, engine=EngineName.TORCH, precision=Precision.INT8).message
 
 
 def test_a_classifier_with_several_outputs_is_no_reranker(tmp_path: Path) -> None:
