@@ -160,6 +160,14 @@ def test_a_token_opens_a_private_repository_and_never_leaves_the_hub(hub: Hub, w
     assert "signature" not in ended.log
 
 
+def test_a_token_does_not_follow_a_listing_to_another_origin(hub: Hub, weights: Path, tiny: Path) -> None:
+    hub.faults.token, hub.faults.page_size, hub.faults.pages_elsewhere = TOKEN, 2, True
+    fail(_settings(hub, weights, hub.add(REPO, tiny), token=TOKEN), Outcome.SOURCE_NOT_FOUND)
+    elsewhere = [request for request in hub.requests if request.origin == "content"]
+    assert elsewhere
+    assert all(request.authorization is None for request in elsewhere)
+
+
 @pytest.mark.parametrize(("token", "words"), [(None, "no token was sent"), (TOKEN, "the token that was sent has no access")])
 def test_a_gated_repository_says_what_to_do(hub: Hub, weights: Path, tiny: Path, token: str | None, words: str) -> None:
     hub.faults.gated = True
