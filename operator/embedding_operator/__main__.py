@@ -9,7 +9,7 @@ from pydantic import ValidationError
 USAGE = """usage: python -m embedding_operator COMMAND
   run              watch and reconcile (settings come from the environment)
   crds [--check]   write crds/ from the models
-  docs [--check]   write docs/reference.md from the models"""
+  docs [--check]   write docs/reference.md and docs/settings.md from the models"""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,15 +1,16 @@
-"""docs/reference.md: every field of every kind, generated from what the CRDs say."""
+"""The generated pages of docs/: reference.md, every field of every kind from what the CRDs say, and settings.md."""
 
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from . import settings_reference
 from .api import API_VERSION, KINDS, Kind
 from .api.cel import VALIDATIONS
 from .crd import schema, write_or_check
 from .structural import Schema
 
-FILE = Path("docs/reference.md")
+DIRECTORY = Path("docs")
 SHARED = ("autoscaling", "pod", "resources")
 """Blocks that look the same wherever they stand; they get a section of their own."""
 
@@ -104,10 +105,15 @@ def _plural(node: Schema) -> str:
     return "quantities" if node.get("x-kubernetes-int-or-string") else f"{node['type']}s"
 
 
+def pages() -> dict[str, str]:
+    """Every generated page: its name and its text."""
+    return {"reference.md": render(), "settings.md": settings_reference.render()}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the page, or with `--check` says whether it differs. Returns the exit status."""
+    """Writes the pages, or with `--check` says which differ. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="embedding-operator docs", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the file differs")
-    parser.add_argument("--file", type=Path, default=FILE, help="the page (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page differs")
+    parser.add_argument("--directory", type=Path, default=DIRECTORY, help="where the pages lie (default: %(default)s)")
     options = parser.parse_args(argv)
-    return write_or_check({options.file: render()}, check=options.check)
+    return write_or_check({options.directory / name: text for name, text in pages().items()}, check=options.check)

@@ -33,8 +33,8 @@ class RoleSettings(BaseSettings):
 class PrepareSettings(RoleSettings):
     """Role `prepare`: fetch, verify and convert a model once."""
 
-    source: Source
-    options: ModelOptions = ModelOptions()
+    source: Source = Field(description="Where the model's files come from.")
+    options: ModelOptions = Field(default=ModelOptions(), description="What decides, with the files, the vector space.")
     engine: EngineName = Field(default=EngineName.AUTO, description="Engine to convert for.")
     hub_endpoint: str | None = Field(default=None, description="URL of the hub; absent = the client's own default.")
     hub_token: SecretStr | None = Field(default=None, description="Access token, sent to the hub's URL alone.")
