@@ -17,7 +17,7 @@ from cluster import Cluster, ClusterError, connect
 from cluster.binaries import program
 from cluster.connect import BACKENDS
 from demo import blockers, following, sentences
-from demo.installation import OPERATOR_PODS, RELEASE, install, namespace, others_acting_in, uninstall
+from demo.installation import OPERATOR_PODS, RELEASE, install, namespace, others_acting_in, sole_use, uninstall
 from images import Image, ImageError, build
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "demo" / "minilm.yaml"
@@ -37,8 +37,9 @@ def main(backend: str, kubeconfig: Path | None, kube_context: str | None) -> Non
     console = Console(highlight=False)
     try:
         cluster = connect(backend, kubeconfig=kubeconfig, context=kube_context)
-        model = _bring_up(cluster, console, ours=kube_context is None)
-        answer = sentences.ask(cluster, model.namespace, f"{model.name}-embed", API_PORT, model.name)
+        with sole_use(cluster):
+            model = _bring_up(cluster, console, ours=kube_context is None)
+            answer = sentences.ask(cluster, model.namespace, f"{model.name}-embed", API_PORT, model.name)
     except (ClusterError, ImageError, _BlockedError, sentences.AnswerError) as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -65,6 +66,22 @@ def uninstall(cluster: Cluster, *, operator_namespace: str, release: str = RELEA
     """`helm uninstall`; the CRDs stay. A release that is not there is no error. Raises ClusterError."""
     with _kubeconfig(cluster) as kubeconfig:
         _helm(kubeconfig, operator_namespace, "uninstall", "--ignore-not-found", "--wait", release)
+
+
+@contextmanager
+def sole_use(cluster: Cluster) -> Iterator[None]:
+    """While open, the operators of this cluster are the caller's alone to install and remove; ends with the process.
+
+    Raises ClusterError at once where another process has it: a test run and a demo would take each other's away.
+    """
+    lock = os.open(Path(tempfile.gettempdir()) / f"eo-operators-{cluster.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ClusterError(f"tests or a demo use the operator of cluster {cluster.name}: wait for their end") from None
+    finally:
+        os.close(lock)
 
 
 @dataclass(frozen=True)
