@@ -76,12 +76,17 @@ def sole_use(cluster: Cluster) -> Iterator[None]:
     """
     lock = os.open(Path(tempfile.gettempdir()) / f"eo-operators-{cluster.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(lock, cluster.name)
         yield
-    except BlockingIOError:
-        raise ClusterError(f"tests or a demo use the operator of cluster {cluster.name}: wait for their end") from None
     finally:
         os.close(lock)
+
+
+def _take(lock: int, cluster: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ClusterError(f"tests or a demo use the operator of cluster {cluster}: wait for their end") from None
 
 
 @dataclass(frozen=True)
