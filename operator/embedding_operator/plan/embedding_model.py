@@ -29,6 +29,8 @@ from .snapshot import ModelSnapshot
 
 ASK_AGAIN_SECONDS = 5.0
 """When a ready pod has not yet answered what it is."""
+LOOK_BACK_SECONDS = 2.0
+"""After writes: what they caused is an event, and if that is missed, this."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def plan(s: ModelSnapshot) -> Plan:
         strangers=tuple(sorted(f"{resource.kind} {name}" for resource, name in s.strangers)),
         paused=paused,
         failures=s.failures,
+        pending=bool(steps),
     )
     decided = conditions(s, verdict)
     status = status_of(s, verdict, list(revisions.values()), decided)
@@ -61,7 +64,7 @@ def plan(s: ModelSnapshot) -> Plan:
         steps=steps,
         status=None if says(s.status, status) else status,
         events=tuple(transitions(s.status.get("conditions", []), decided)),
-        requeue_after_seconds=ASK_AGAIN_SECONDS if unanswered else None,
+        requeue_after_seconds=LOOK_BACK_SECONDS if steps else ASK_AGAIN_SECONDS if unanswered else None,
     )
 
 

@@ -28,6 +28,8 @@ class Verdict:
     paused: bool
     failures: tuple[str, ...] = ()
     """Writes that the API server refused."""
+    pending: bool = False
+    """There are steps to take: what was seen is not yet what the spec asks for."""
 
     @property
     def blocker(self) -> Finding | None:
@@ -116,7 +118,7 @@ def _up_to_date(s: ModelSnapshot, v: Verdict) -> Condition:
         return Condition("UpToDate", "Unknown", "Paused", text)
     if target.finding and target.finding.reason == INSUFFICIENT_GPU:
         return Condition("UpToDate", "False", INSUFFICIENT_GPU, target.finding.message)
-    if v.blocker is None and not v.failures and v.switched and target.rolled_out:
+    if v.blocker is None and not v.pending and not v.failures and v.switched and target.rolled_out:
         return Condition("UpToDate", "True", "UpToDate", f"revision {target.name} is rolled out")
     text = f"revision {target.name}: {target.ready} of {target.wanted} pods ready"
     if target.deployment is None:
@@ -149,7 +151,7 @@ def _progress(s: ModelSnapshot, v: Verdict) -> str | None:
         return "Paused"
     if v.blocker:
         return v.blocker.reason
-    if v.switched and v.target.rolled_out:
+    if v.switched and v.target.rolled_out and not v.pending:
         return None
     if v.target.finding and v.target.finding.reason == INSUFFICIENT_GPU:
         return "WaitingForGPU"

@@ -153,6 +153,18 @@ def test_a_change_that_moves_no_vector_rolls_in_place(world: World) -> None:
     assert "limits" not in pod["containers"][0]["resources"], "a field that left the intent leaves the object"
 
 
+def test_what_is_asked_for_is_not_called_up_to_date_before_it_is_done(world: World) -> None:
+    world.settle()
+    for change in ({"replicas": 2}, {"resources": {"limits": {"cpu": "2"}}}, {"weights": {"size": "2Gi"}}):
+        world.edit(**change)
+        world.reconcile()
+        assert world.condition("UpToDate")[0] == "False", change
+        assert world.condition("Ready")[0] == "True"
+        world.kube.roll_out()
+        world.settle()
+        assert world.condition("UpToDate")[0] == "True"
+
+
 def test_rotating_a_credential_is_no_new_revision() -> None:
     def hub(secret: str) -> dict[str, Any]:
         source = {"repo": "a/b", "revision": "0" * 40, "tokenSecretRef": {"name": secret}}
