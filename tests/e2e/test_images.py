@@ -24,7 +24,7 @@ import images as image_builder
 from cluster import Cluster
 from fixtures.installation import ROOT
 from images import Image, ImageError
-from images.build import build_recipe
+from images.building import build_recipe
 from images.recipes import CACHE, SERVING, Recipe, minilm
 
 SLIM_LIMIT_BYTES = 900_000_000

@@ -5,7 +5,7 @@ serving = build("serving")["serving"]       # an Image: reference, digest, OCI a
 other = model_image("other", directory)     # a model as an image, files under MODEL_PATH
 """
 
-from images.build import build, model_image
+from images.building import build, model_image
 from images.image import Image, ImageError
 from images.recipes import MODEL_PATH
 

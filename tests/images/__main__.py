@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from images.build import ALL, BASE_ENV, EVERYDAY, base_image, build
+from images.building import ALL, BASE_ENV, EVERYDAY, base_image, build
 from images.image import Image, ImageError
 
 _MEGABYTE = 1_000_000

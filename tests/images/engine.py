@@ -20,7 +20,7 @@ Note = Callable[[str], None]
 
 
 class Engine(Protocol):
-    """Errors are ImageError. No call is made while another process builds (see images.build)."""
+    """Errors are ImageError. No call is made while another process builds (see images.building)."""
 
     @property
     def name(self) -> str: ...
