@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from cluster import Cluster
 
 _PERIOD_SECONDS = 0.5
 _STALLED_SECONDS = 15.0
+_MESSAGE_CHARACTERS = 240
 _HOPELESS = ("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "CreateContainerConfigError")
 
 Tell = Callable[[str], None]
@@ -86,7 +88,8 @@ def model(cluster: Cluster, namespace: str, name: str) -> Moment:
     told = conditions["Stalled"] if "Stalled" in true else known[0]
     progress = f" {status['progress']}" if status.get("progress") else ""
     states = " ".join(f"{condition['type']}={condition['status']}" for condition in known)
-    line = f"{name}: {states}{progress} ({told['reason']}: {told['message']})"
+    message = textwrap.shorten(told["message"], _MESSAGE_CHARACTERS, placeholder=" …")
+    line = f"{name}: {states}{progress} ({told['reason']}: {message})"
     return Moment(line, ready=current and true >= {"Ready", "UpToDate"}, stalled=current and "Stalled" in true)
 
 
