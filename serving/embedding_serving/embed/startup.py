@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ..contract.model import EngineName
 from ..contract.reports import ModelInfo, Outcome
 from ..contract.settings import EmbedSettings
 from ..prepared import ONNX_MODEL, REFERENCE, TOKENIZER, TORCH_DIR, PreparedModel, locate
@@ -41,8 +42,7 @@ def load_model(settings: EmbedSettings, version: str) -> LoadedModel:
     _verify_fingerprint(settings, directory, model)
     tokenizer = _tokenizer(directory, model)
     request = LoadRequest(model, directory, settings.workers or cpu_quota())
-    chosen = choose_engine(request, settings.engine, settings.self_check, tokenizer, load_engine)
-    _verify_files(directory, model, chosen.engine)
+    chosen = choose_engine(request, settings.engine, settings.self_check, tokenizer, _load_verified)
     limits = _limits(settings, chosen.engine)
     for shape in _warm_up_shapes(limits, model.max_tokens):
         chosen.engine.encode(*padded([Tokens([0] * shape[1])] * shape[0], chosen.engine.length_multiple))
@@ -90,9 +90,14 @@ def _tokenizer(directory: Path, model: PreparedModel) -> TextTokenizer:
         raise StartFailed(Outcome.UNSUPPORTED_MODEL, str(error)) from error
 
 
-def _verify_files(directory: Path, model: PreparedModel, engine: Engine) -> None:
-    """Compares what was loaded with the manifest's hashes: a volume may have lost or changed bytes since `prepare`."""
-    used = TORCH_DIR if engine.name == "Torch" else Path(ONNX_MODEL).parent.name
+def _load_verified(name: EngineName, request: LoadRequest) -> Engine:
+    _verify_files(request.directory, request.model, name)
+    return load_engine(name, request)
+
+
+def _verify_files(directory: Path, model: PreparedModel, engine: EngineName) -> None:
+    """Compares what will be loaded with the manifest's hashes: a volume may have lost or changed bytes since `prepare`."""
+    used = TORCH_DIR if engine is EngineName.TORCH else Path(ONNX_MODEL).parent.name
     for name, expected in model.files.items():
         if name.split("/")[0] in (used, TOKENIZER, REFERENCE) and _sha256(directory / name) != expected:
             raise StartFailed(
