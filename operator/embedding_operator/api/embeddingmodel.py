@@ -138,12 +138,12 @@ class Model(Part):
     """Cut vectors to this length (Matryoshka models); absent = the model's own."""
     max_tokens: Annotated[int, Field(ge=1, le=1_048_576)] | None = None
     """Cut texts to this many tokens; absent = the model's own."""
-    query_prefix: Prefix = ""
-    """Put before every query, such as "query: "."""
-    document_prefix: Prefix = ""
-    """Put before every document, such as "passage: "."""
+    query_prefix: Prefix | None = None
+    """Put before every query, such as "query: "; empty = nothing, absent = what the model's own files say."""
+    document_prefix: Prefix | None = None
+    """Put before every document, such as "passage: "; empty = nothing, absent = what the model's own files say."""
     precision: Precision = Precision.FLOAT32
-    """Number format of weights and arithmetic. This version has no Int8 and says so in status."""
+    """Number format of weights and arithmetic. Int8 is for the CPU engines: weights alone, one scale per output."""
 
 
 class Runtime(Part):

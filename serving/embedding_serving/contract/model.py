@@ -82,8 +82,8 @@ class ModelOptions(Frozen):
     task: Task = Task.EMBED
     pooling: Pooling = Pooling.AUTO
     normalize: Normalize = Normalize.AUTO
-    dimensions: int | None = Field(default=None, ge=1, description="Truncate vectors to this length; absent = the model's.")
+    dimensions: int | None = Field(default=None, ge=1, description="Length to cut vectors to; absent = the model's.")
     max_tokens: int | None = Field(default=None, ge=1, description="Truncate texts to this length; absent = the model's.")
-    query_prefix: str = ""
-    document_prefix: str = ""
+    query_prefix: str | None = Field(default=None, description="Put before queries; absent = the model's, empty = nothing.")
+    document_prefix: str | None = Field(default=None, description="Put before documents; absent = the model's, empty = nothing.")
     precision: Precision = Precision.FLOAT32

@@ -23,7 +23,7 @@ class RoleSettings(BaseSettings):
 
     revision: str = Field(description="Name of the model revision, 8 hex digits.", pattern="^[0-9a-f]{8}$")
     expected_fingerprint: str | None = Field(
-        default=None, description="Fingerprint that the revision is known to have; a pod that computes another refuses to serve."
+        default=None, description="Fingerprint that the revision is known to have; a pod with another refuses to serve."
     )
     weights_dir: str = Field(default=WEIGHTS_DIR, description="Where prepared models lie, one directory a fingerprint.")
     termination_path: str = Field(default=TERMINATION_PATH, description="Where the last report goes for the operator to read.")
@@ -50,7 +50,7 @@ class EmbedSettings(RoleSettings):
     engine: EngineName = Field(default=EngineName.AUTO, description="Engine to run.")
     self_check: SelfCheck = Field(default=SelfCheck.ENFORCE, description="What a failed comparison with the reference means.")
     workers: int | None = Field(default=None, ge=1, description="Encoder threads; absent = the CPU quota of the cgroup.")
-    max_batch_tokens: int | None = Field(default=None, ge=1, description="Padded tokens of one batch; absent = the engine's best.")
+    max_batch_tokens: int | None = Field(default=None, ge=1, description="Padded tokens a batch; absent = the engine's best.")
     max_queued_tokens: int = Field(default=65_536, ge=1, description="Tokens that may wait; beyond, requests get 429.")
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1, description="Largest request body.")
     max_texts: int = Field(default=1_024, ge=1, description="Most texts of one request.")

@@ -266,10 +266,14 @@ def _max_tokens(
 def _prefixes(files: ModelFiles, options: ModelOptions) -> tuple[str, str]:
     """The spec's prefixes; where it gives none, the prompts that sentence-transformers would use for queries and documents."""
     if options.task is Task.RERANK:
-        return options.query_prefix, options.document_prefix
+        return options.query_prefix or "", options.document_prefix or ""
     settings = files.optional("config_sentence_transformers.json")
     stated = settings.get("prompts")
     prompts = {key: text for key, text in stated.items() if isinstance(text, str)} if isinstance(stated, dict) else {}
     default = prompts.get(str(settings.get("default_prompt_name")), "")
     document = next((prompts[name] for name in _DOCUMENT_PROMPTS if name in prompts), default)
-    return options.query_prefix or prompts.get("query", default), options.document_prefix or document
+    query = prompts.get("query", default)
+    return (
+        query if options.query_prefix is None else options.query_prefix,
+        document if options.document_prefix is None else options.document_prefix,
+    )

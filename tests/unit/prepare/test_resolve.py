@@ -114,6 +114,7 @@ def test_prompts_fill_prefixes_that_the_spec_leaves_empty(
     recipe = _resolve(bert)
     assert (recipe.query_prefix, recipe.document_prefix) == (query, document)
     assert _resolve(bert, query_prefix="own: ").query_prefix == "own: "
+    assert _resolve(bert, query_prefix="").query_prefix == "", "an empty prefix is a choice too"
 
 
 def test_a_dense_step_sets_the_dimensions(bert: Path) -> None:
