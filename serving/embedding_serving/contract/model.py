@@ -84,6 +84,6 @@ class ModelOptions(Frozen):
     normalize: Normalize = Normalize.AUTO
     dimensions: int | None = Field(default=None, ge=1, description="Length to cut vectors to; absent = the model's.")
     max_tokens: int | None = Field(default=None, ge=1, description="Truncate texts to this length; absent = the model's.")
-    query_prefix: str | None = Field(default=None, description="Put before queries; absent = the model's, empty = nothing.")
-    document_prefix: str | None = Field(default=None, description="Put before documents; absent = the model's, empty = nothing.")
+    query_prefix: str | None = Field(default=None, description="Put before queries; absent = the model's, empty = none.")
+    document_prefix: str | None = Field(default=None, description="Put before documents; absent = the model's, empty = none.")
     precision: Precision = Precision.FLOAT32
