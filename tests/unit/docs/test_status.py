@@ -1,0 +1,40 @@
+"""docs/status.md explains every reason that the controller can write, and no other."""
+
+import re
+
+from embedding_operator.api.embeddingmodel import RevisionState
+from embedding_operator.plan.embedding_model_status import CONDITION_TYPES
+from embedding_serving.contract.reports import Outcome
+from unit.docs.pages import ROOT, page
+from unit.docs.sources import arguments
+
+OPERATOR = ROOT / "operator" / "embedding_operator"
+FILES = [*sorted((OPERATOR / "plan").glob("*.py")), OPERATOR / "loop.py"]
+STATUS = page("status.md")
+REASON = re.compile(r"`([A-Z]\w+)`")
+
+
+def written_reasons() -> set[str]:
+    """Of conditions and findings; outcomes that pods report become findings but for two, see plan/diagnosis.py."""
+    outcomes = set(Outcome) - {Outcome.PREPARED, Outcome.UNAVAILABLE}
+    return arguments(FILES, "Condition", 2) | arguments(FILES, "Finding", 0) | {outcome.value for outcome in outcomes}
+
+
+def test_every_reason_stands_in_the_table_and_no_other() -> None:
+    explained = {REASON.fullmatch(row[1])[1] for row in STATUS.rows("Reasons")}  # type: ignore[index]
+    assert written_reasons() == explained
+
+
+def test_every_row_says_what_it_means_and_what_to_do() -> None:
+    for condition, reason, meaning, remedy in STATUS.rows("Reasons"):
+        assert condition in CONDITION_TYPES, reason
+        assert meaning, reason
+        assert remedy, reason
+
+
+def test_every_condition_is_explained() -> None:
+    assert {row[0].strip("`") for row in STATUS.rows("Conditions")} == CONDITION_TYPES
+
+
+def test_every_state_of_a_revision_is_explained() -> None:
+    assert {row[0].strip("`") for row in STATUS.rows("Revisions")} == {state.value for state in RevisionState}
