@@ -6,7 +6,7 @@ from pathlib import Path
 
 from embedding_operator.api.autoscaling import MetricType
 from embedding_operator.build.embedding_model import METRIC_NAMES
-from unit.docs.pages import ROOT, FOR_USERS, page
+from unit.docs.pages import FOR_USERS, ROOT, page
 from unit.docs.sources import arguments
 
 EMBED = [ROOT / "serving" / "embedding_serving" / "embed" / name for name in ("metrics.py", "gpu_metrics.py")]
