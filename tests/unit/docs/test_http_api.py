@@ -10,6 +10,8 @@ from embedding_serving.embed.http.exchange import BODY_SECONDS
 from embedding_serving.embed.http.fields import INTERACTIVE_TEXTS
 from embedding_serving.embed.http.openapi import DOCUMENTED
 from embedding_serving.embed.http.routes import HOT_ROUTES
+from embedding_serving.embed.http.surface import build_surface
+from embedding_serving.embed.lifecycle import Lifecycle
 from embedding_serving.embed.texts import ACCEPTED_INPUT_TYPES
 from embedding_serving.prepare.families import FAMILIES, TORCH_FAMILIES
 from unit.docs.pages import ROOT, page
@@ -40,6 +42,14 @@ def test_every_way_to_be_told_429_is_explained() -> None:
 @pytest.mark.parametrize("route", [route.path for route in HOT_ROUTES])
 def test_every_endpoint_is_named(route: str) -> None:
     assert re.search(rf"POST {re.escape(route)}`|localhost:8080{re.escape(route)} ", API.text), route
+
+
+def test_every_endpoint_that_is_named_is_there() -> None:
+    surface = {getattr(route, "path", "") for route in build_surface(Lifecycle(), "0").routes}
+    served = {"POST": {route.path for route in HOT_ROUTES}, "GET": {path.replace("{name}", "<name>") for path in surface}}
+    named = re.findall(r"\b(GET|POST) (/[\w/<>]*)", API.text)
+    assert len(named) > 10
+    assert [f"{method} {path}" for method, path in named if path not in served[method]] == []
 
 
 def test_every_member_of_a_body_is_named() -> None:
