@@ -56,7 +56,7 @@ def test_the_table_of_concepts_names_files_that_exist() -> None:
 @pytest.mark.parametrize("page", WRITTEN, ids=str)
 def test_a_command_reads_files_that_exist(page: Page) -> None:
     for command in [*page.blocks("sh", "console"), *page.code()]:
-        for name in re.findall(r"(?:-f|--file|install \S+|upgrade \S+) ((?:\w[\w.-]*/)?[\w.-]*[\w/])(?=\s|$)", command):
+        for name in re.findall(r"(?:-f|--file|\binstall \S+|\bupgrade \S+) ([\w.][\w./-]*)", command):
             assert (ROOT / name).exists(), f"{page}: {name}"
 
 
