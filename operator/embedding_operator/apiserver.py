@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
@@ -23,14 +24,28 @@ PAGE = 500
 
 
 async def connect(request_seconds: float, concurrency: int = 8) -> "ApiServer":
-    """Connects as the pod's service account, or as the current context of a kubeconfig outside of a cluster."""
+    """Connects as the pod's service account, or as the current context of a kubeconfig outside of a cluster.
+
+    Raises KubeError where neither is there.
+    """
     configuration = Configuration()
     try:
         config.load_incluster_config(client_configuration=configuration)
     except ConfigException:
-        await config.load_kube_config(client_configuration=configuration)
+        try:
+            await config.load_kube_config(client_configuration=configuration)
+        except ConfigException as error:
+            raise KubeError(0, "NoConfig", f"neither a pod's service account nor a usable kubeconfig: {error}") from error
     configuration.connection_pool_maxsize = max(16, concurrency * 8)
+    configuration.proxy = configuration.proxy or _proxy(configuration.host)
+    configuration.client_session_kwargs = {"trust_env": False}
     return ApiServer(ApiClient(configuration), request_seconds)
+
+
+def _proxy(url: str) -> str | None:
+    """The environment's proxy for this URL. Asked once: aiohttp would ask, and read ~/.netrc, in two threads for every call."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 class ApiServer:
