@@ -1,6 +1,8 @@
 """The pod of one revision of an EmbeddingModel: copy (for images), prepare, embed. Restricted by Pod Security."""
 
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from embedding_serving.contract.model import DirectorySource, EngineName, HTTPSource, HubSource, ModelOptions, Source
 from embedding_serving.contract.reports import HEALTH_PATH, READY_PATH
@@ -12,6 +14,7 @@ from embedding_serving.contract.settings import (
     WEIGHTS_DIR,
     EmbedSettings,
     PrepareSettings,
+    RoleSettings,
     env_name,
     to_env,
 )
@@ -27,6 +30,8 @@ DEFAULT_REQUESTS = {"cpu": "250m", "memory": "512Mi"}
 STARTUP_PERIOD_SECONDS = 2
 SHUTDOWN_MARGIN_SECONDS = 5
 FINGERPRINT_KEY = "fingerprint"
+
+Role = TypeVar("Role", bound=RoleSettings)
 
 
 def needs_torch(owner: EmbeddingModel) -> bool:
@@ -105,7 +110,8 @@ def _copy(owner: EmbeddingModel, model: Model, at: Installation) -> list[Manifes
 
 
 def _prepare(owner: EmbeddingModel, model: Model, revision: str, image: str, at: Installation) -> Manifest:
-    settings = PrepareSettings(
+    settings = _settings(
+        PrepareSettings,
         revision=revision,
         source=source(model),
         options=options(model),
@@ -135,7 +141,8 @@ def _embed(owner: EmbeddingModel, revision: str, image: str, at: Installation) -
         "requests_per_minute": rates.requests_per_minute,
         "tokens_per_minute": rates.tokens_per_minute,
     }
-    settings = EmbedSettings(
+    settings = _settings(
+        EmbedSettings,
         revision=revision,
         model_name=owner.metadata.name,
         engine=_engine(owner),
@@ -160,6 +167,13 @@ def _embed(owner: EmbeddingModel, revision: str, image: str, at: Installation) -
     container["readinessProbe"] = _probe(READY_PATH, 2, 2)
     container["livenessProbe"] = _probe(HEALTH_PATH, 10, 6)
     return container
+
+
+def _settings(role: type[Role], **values: Any) -> Role:
+    """The settings of a pod from these values alone: what the environment of this process says is none of them."""
+    settings = role.__new__(role)
+    BaseModel.__init__(settings, **values)
+    return settings
 
 
 def _engine(owner: EmbeddingModel) -> EngineName:
