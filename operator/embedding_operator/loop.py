@@ -14,10 +14,10 @@ from .apply import apply
 from .build.installation import Installation
 from .dataplane import DataPlane
 from .kube import Fenced, Kube, KubeError, NotFound
+from .lanes import Key
 from .metrics import RECONCILE_SECONDS, RECONCILES
 from .observe import observe_model
 from .plan.embedding_model import plan
-from .queue import Key
 from .resources import EMBEDDING_MODEL, EVENT, Manifest
 from .status import Condition, EventIntent
 

@@ -9,26 +9,14 @@ import heapq
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
+from .lanes import Key, Lanes
 from .metrics import QUEUE_DEPTH, QUEUE_OLDEST_SECONDS
 
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 300.0
-
-
-@dataclass(frozen=True, order=True)
-class Key:
-    """Names one object to look at."""
-
-    kind: str
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}/{self.namespace}/{self.name}"
 
 
 Reconcile = Callable[[Key], Awaitable[float | None]]
@@ -44,19 +32,29 @@ class WorkQueue:
         self._settle_seconds = settle_seconds
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, Key]] = []
-        self._running: set[Key] = set()
+        self._changed: set[Key] = set()
+        self._lanes = Lanes(concurrency)
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._wake = asyncio.Event()
 
     def add(self, key: Key, delay: float | None = None) -> None:
-        """Looks at the key after `delay` seconds, at once where none is given; an earlier appointment stands.
+        """Looks at the key after `delay` seconds; where none is given, something has changed and it is as soon as can be.
 
-        An event waits a moment: the changes that come with it (a Deployment, its pods) are then one look.
+        An earlier appointment stands. A change waits a moment: those that come with it (a Deployment, its pods) are then
+        one look. A key that is being looked at is looked at again after a change, and only then.
         """
-        if key in self._running:
-            self._again.add(key)
+        if self._lanes.runs(key):
+            if delay is None:
+                self._again.add(key)
             return
+        changed = delay is None and key not in self._failures
+        if key in self._lanes:
+            if changed:
+                self._lanes.put(key, self._now(), changed=True)
+            return
+        if changed:
+            self._changed.add(key)
         due = self._now() + (self._settle_seconds if delay is None else delay)
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
@@ -65,6 +63,8 @@ class WorkQueue:
 
     async def run(self) -> None:
         """Works for ever; one key that fails or hangs never delays another while workers are left."""
+        QUEUE_DEPTH.set_function(lambda: self._lanes.waiting()[0])
+        QUEUE_OLDEST_SECONDS.set_function(self._oldest_seconds(asyncio.get_running_loop()))
         async with asyncio.TaskGroup() as workers:
             for _ in range(self._concurrency):
                 workers.create_task(self._work())
@@ -72,7 +72,6 @@ class WorkQueue:
     async def _work(self) -> None:
         while True:
             key = await self._next()
-            self._running.add(key)
             try:
                 again_after = await self._reconcile(key)
                 self._failures.pop(key, None)
@@ -80,43 +79,52 @@ class WorkQueue:
                 again_after = self._backoff(key)
                 logger.warning("reconcile of %s failed, again in %.1f s: %s", key, again_after, error, exc_info=_unknown(error))
             finally:
-                self._running.discard(key)
+                self._lanes.done(key)
+                self._wake.set()
             if key in self._again:
                 self._again.discard(key)
                 if key not in self._failures:
-                    again_after = self._settle_seconds
+                    again_after = None
+                    self.add(key)
             if again_after is not None:
                 self.add(key, again_after)
 
     async def _next(self) -> Key:
         while True:
-            self._observe()
-            while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
-                heapq.heappop(self._heap)  # superseded by an earlier appointment, or done
-            timeout = None
-            if self._heap:
-                due, key = self._heap[0]
-                timeout = due - self._now()
-                if timeout <= 0:
-                    heapq.heappop(self._heap)
-                    del self._due[key]
-                    return key
+            next_due = self._move_due()
+            key = self._lanes.take()
+            if key is not None:
+                return key
             self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), timeout)
+                await asyncio.wait_for(self._wake.wait(), next_due - self._now() if next_due else None)
             except TimeoutError:
                 continue
+
+    def _move_due(self) -> float | None:
+        """Puts what is due in line; answers when the next will be."""
+        while self._heap:
+            due, key = self._heap[0]
+            if self._due.get(key) == due:
+                if due > self._now():
+                    return due
+                del self._due[key]
+                self._lanes.put(key, due, changed=key in self._changed)
+                self._changed.discard(key)
+            heapq.heappop(self._heap)  # in line now, or superseded by an earlier appointment
+        return None
 
     def _backoff(self, key: Key) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         ceiling = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 20))
         return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
 
-    def _observe(self) -> None:
-        now = self._now()
-        waiting = [due for due in self._due.values() if due <= now]
-        QUEUE_DEPTH.set(len(waiting))
-        QUEUE_OLDEST_SECONDS.set(now - min(waiting) if waiting else 0)
+    def _oldest_seconds(self, loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+        def seconds() -> float:
+            since = self._lanes.waiting()[1]
+            return 0.0 if since is None else loop.time() - since
+
+        return seconds
 
     @staticmethod
     def _now() -> float:

@@ -15,9 +15,10 @@ from .apiserver import ApiServer, connect
 from .build.installation import Installation
 from .dataplane import HTTPDataPlane
 from .kube import KubeError, NotFound
+from .lanes import Key
 from .leader import LeaseLock, lead
 from .loop import Reconciler
-from .queue import Key, WorkQueue
+from .queue import WorkQueue
 from .resources import EMBEDDING_MODEL
 from .settings import OperatorSettings
 

@@ -5,7 +5,8 @@ from typing import Any
 import kopf
 
 from .build import names
-from .queue import Key, WorkQueue
+from .lanes import Key
+from .queue import WorkQueue
 from .resources import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -23,6 +24,9 @@ from .resources import (
 CHILDREN = (DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, CONFIG_MAP, HPA, PDB, NETWORK_POLICY, POD)
 NOISE = {HPA: ("currentMetrics", "lastScaleTime")}
 """Members of status that change all the time and decide nothing."""
+
+IDLE_SECONDS = 0.5
+"""How long kopf keeps a task for an object after its last event: at start there is one for every object of the cluster."""
 
 
 def registry(queue: WorkQueue) -> kopf.OperatorRegistry:
@@ -63,6 +67,8 @@ def settings() -> kopf.OperatorSettings:
     chosen.scanning.disabled = True
     chosen.networking.request_timeout = 30.0
     chosen.watching.chunk_size = 500
+    chosen.queueing.idle_timeout = IDLE_SECONDS
+    chosen.persistence.diffbase_storage = _NothingKept()
     for child in CHILDREN:
         chosen.watching.label_selectors[_selector(child)] = names.MANAGED_SELECTOR
     return chosen
@@ -75,6 +81,19 @@ def _watch(handlers: kopf.OperatorRegistry, resource: Resource, handler: Any) ->
 
 def _selector(resource: Resource) -> Any:
     return (resource.group, resource.version, resource.plural) if resource.group else (resource.version, resource.plural)
+
+
+class _NothingKept(kopf.DiffBaseStorage):
+    """Handlers of changes would compare with the object as last handled; ours have no such past, so none is copied."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        raise NotImplementedError("the operator keeps nothing in an object's annotations")
 
 
 class _Seen:

@@ -4,9 +4,11 @@ import asyncio
 import itertools
 
 import pytest
+from prometheus_client import REGISTRY
 
 from embedding_operator.kube import KubeError
-from embedding_operator.queue import Key, WorkQueue
+from embedding_operator.lanes import Key
+from embedding_operator.queue import WorkQueue
 
 A, B = Key("EmbeddingModel", "t", "a"), Key("EmbeddingModel", "t", "b")
 
@@ -112,3 +114,73 @@ async def test_an_earlier_appointment_wins() -> None:
     queue.add(A, 0)
     queue.add(A, 3600)
     await run_until(queue, done)
+
+
+async def test_many_that_hang_do_not_delay_another_namespace() -> None:
+    done = asyncio.Event()
+    well = Key("EmbeddingModel", "well", "m")
+
+    async def reconcile(key: Key) -> None:
+        if key != well:
+            await asyncio.Event().wait()
+        done.set()
+
+    queue = WorkQueue(reconcile, concurrency=4, settle_seconds=0)
+    for index in range(50):
+        queue.add(Key("EmbeddingModel", "sick", f"m{index}"))
+    queue.add(well)
+    await run_until(queue, done)
+
+
+async def test_retries_that_hang_do_not_delay_a_change_beside_them() -> None:
+    done = asyncio.Event()
+    failed: set[Key] = set()
+
+    async def reconcile(key: Key) -> None:
+        if key == A:
+            done.set()
+        elif key in failed:
+            await asyncio.Event().wait()
+        else:
+            failed.add(key)
+            if len(failed) == 20:
+                asyncio.get_running_loop().call_later(1, queue.add, A)  # when every retry is due
+            raise KubeError(500, "InternalError", "admission is away")
+
+    queue = WorkQueue(reconcile, concurrency=4, settle_seconds=0)
+    for index in range(20):
+        queue.add(Key("EmbeddingModel", A.namespace, f"m{index}"))
+    await run_until(queue, done)
+
+
+async def test_a_resync_in_the_middle_of_a_look_is_no_second_look() -> None:
+    looks: list[Key] = []
+    done = asyncio.Event()
+
+    async def reconcile(key: Key) -> None:
+        looks.append(key)
+        if key == B:
+            done.set()
+        elif len(looks) == 1:
+            queue.add(A, 0)
+            queue.add(B, 0.1)
+
+    queue = WorkQueue(reconcile, concurrency=1, settle_seconds=0)
+    queue.add(A)
+    await run_until(queue, done)
+    assert looks == [A, B]
+
+
+async def test_what_waits_is_measured() -> None:
+    release, started = asyncio.Event(), asyncio.Event()
+
+    async def reconcile(_: Key) -> None:
+        started.set()
+        await release.wait()
+
+    queue = WorkQueue(reconcile, concurrency=1, settle_seconds=0)
+    queue.add(A)
+    queue.add(B)
+    await run_until(queue, started)
+    assert REGISTRY.get_sample_value("embedding_operator_queue_depth") == 1
+    assert (REGISTRY.get_sample_value("embedding_operator_queue_oldest_seconds") or 0) >= 0
