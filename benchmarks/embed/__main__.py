@@ -49,16 +49,17 @@ class Round:
 
 
 SCENARIOS = (
-    Scenario("1 client, 1 text", 1, 1, 64),
-    Scenario("16 clients, 1 text", 16, 1, 160),
-    Scenario("64 clients, 1 text", 64, 1, 256),
+    Scenario("1 client, 1 text", 1, 1, 48),
+    Scenario("16 clients, 1 text", 16, 1, 96),
+    Scenario("64 clients, 1 text", 64, 1, 192),
     Scenario("4 clients, 32 texts", 4, 32, 256),
+    Scenario("2 clients, 128 texts", 2, 128, 256),
 )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:

@@ -43,6 +43,9 @@ def main() -> int:
         failure = StartFailed(Outcome.UNAVAILABLE, f"the settings of this pod cannot be read ({faults})")
     except StartFailed as error:
         failure = error
+    except Exception as error:
+        log.exception("unexpected failure")
+        failure = StartFailed(Outcome.UNAVAILABLE, f"unexpected {type(error).__name__}: the log of this pod has the trace")
     _report(termination_path, failure)
     return 1
 

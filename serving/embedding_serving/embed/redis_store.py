@@ -29,16 +29,17 @@ class RedisStore:
     def __init__(self, url: str, metrics: Metrics) -> None:
         """Raises ValueError for an URL that is not one; the message does not repeat it, it may hold a password."""
         try:
-            self._client = redis.Redis.from_url(
+            pool = redis.BlockingConnectionPool.from_url(
                 url,
+                timeout=TIMEOUT_SECONDS,
                 socket_timeout=TIMEOUT_SECONDS,
                 socket_connect_timeout=TIMEOUT_SECONDS,
                 max_connections=MAX_CONNECTIONS,
                 retry=Retry(NoBackoff(), 0),
-                decode_responses=False,
             )
         except ValueError:
             raise ValueError("redis_url is not a redis://, rediss:// or unix:// URL") from None
+        self._client = redis.Redis.from_pool(pool)
         self._metrics = metrics
         self._failures = 0
         self._answered = False

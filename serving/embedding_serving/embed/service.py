@@ -127,7 +127,7 @@ class EmbeddingService:
                 tokens += len(running.tokens)
             else:
                 fresh.setdefault(key, []).append(row)
-        jobs = await self._jobs(request, fresh)
+        jobs = await self._jobs(request, fresh) if fresh else {}
         tokens += sum(len(job.tokens) * len(fresh[key]) for key, job in jobs.items())
         await self._limiter.charge(request.client, "tokens", tokens)
         try:
@@ -150,8 +150,6 @@ class EmbeddingService:
 
     async def _jobs(self, request: EmbedRequest, fresh: Mapping[bytes, Sequence[int]]) -> dict[bytes, Job]:
         """A job for each key in `fresh`, whose value is the rows of the request that hold this text."""
-        if not fresh:
-            return {}
         rows = [rows[0] for rows in fresh.values()]
         try:
             tokenised = await self._tokenise(request, rows)
@@ -167,7 +165,7 @@ class EmbeddingService:
             del self._in_flight[key]
 
     def _keys(self, request: EmbedRequest) -> list[bytes]:
-        kind = request.truncation.value
+        kind = request.truncation
         if request.token_ids:
             return [text_key("ids:" + kind, ",".join(map(str, ids))) for ids in request.token_ids]
         prefix = prefix_of(self.model, request.input_type)

@@ -39,7 +39,7 @@ def choose_engine(
             candidate = _checked(name, request, probes, load)
         except EngineUnavailable as error:
             refused.append(f"{name}: {error}")
-            log.info("engine %s cannot run here: %s", name, error)
+            log.warning("engine %s cannot run here: %s", name, error)
             continue
         complaint = candidate.check.complaint or _batch_complaint(candidate.check)
         if complaint is None:

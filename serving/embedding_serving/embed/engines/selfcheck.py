@@ -43,8 +43,8 @@ def self_check(engine: Engine, probes: Sequence[Tokens], reference: Vectors, pre
     batched = engine.encode(*padded(probes, engine.length_multiple))
     required = MIN_COSINE_FLOAT32 if precision is Precision.FLOAT32 else MIN_COSINE_LOWERED
     return SelfCheckResult(
-        cosine=min(_cosines(alone, reference).mean(), _cosines(batched, reference).mean()),
-        batch_cosine=_cosines(alone, batched).min(),
+        cosine=float(min(_cosines(alone, reference).mean(), _cosines(batched, reference).mean())),
+        batch_cosine=float(_cosines(alone, batched).min()),
         required_cosine=required,
     )
 

@@ -39,18 +39,18 @@ class Exchange:
     def wants(self, content_type: bytes) -> bool:
         return content_type in self.headers.get(b"accept", b"")
 
-    async def body(self, max_bytes: int) -> bytes:
+    async def body(self, max_bytes: int, deadline_seconds: float = BODY_SECONDS) -> bytes:
         """The whole body. Raises ApiError where it is too large or too slow, HungUp where the client is gone."""
         announced = self.headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced) > max_bytes:
             await self._discard()
             raise _too_large(max_bytes)
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(deadline_seconds):
                 return await self._read(max_bytes)
         except TimeoutError:
             self._closing = True
-            raise ApiError(408, "body_timeout", f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+            raise ApiError(408, "body_timeout", f"the body did not arrive within {deadline_seconds:.0f} s") from None
 
     async def hang_up(self) -> None:
         """Returns when the client has closed the connection. Only after the body was read."""

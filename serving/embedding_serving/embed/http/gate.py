@@ -43,7 +43,11 @@ class Gate:
         exchange = Exchange(scope, receive, send, closing=self._lifecycle.phase is Phase.DRAINING)
         await self._answered(exchange, route, scope["method"])
         seconds = time.perf_counter() - started
-        self._lifecycle.metrics.request(route.path, exchange.status or HUNG_UP_STATUS, seconds)
+        status = exchange.status or HUNG_UP_STATUS
+        self._lifecycle.metrics.request(route.path, status, seconds)
+        if log.isEnabledFor(logging.DEBUG):
+            fields = {"request_id": exchange.request_id, "route": route.path, "status": status, "seconds": round(seconds, 4)}
+            log.debug("answered", extra=fields)
 
     async def _answered(self, exchange: Exchange, route: HotRoute, method: str) -> None:
         try:

@@ -28,6 +28,8 @@ class Connection(HttpToolsProtocol):
     the server stops is still served.
     """
 
+    header_seconds = HEADER_SECONDS
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._header_timer: asyncio.TimerHandle | None = None
@@ -71,7 +73,7 @@ class Connection(HttpToolsProtocol):
 
     def _await_headers(self) -> None:
         self._stop_timer()
-        self._header_timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+        self._header_timer = self.loop.call_later(self.header_seconds, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._header_timer is not None:
