@@ -96,7 +96,7 @@ def end_with_parent() -> None:
 def _started(folder: Path, name: str, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / f"{name}.log").open("wb") as log:
         command = [str(program(name)), *arguments]
-        process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=end_with_parent)  # noqa: PLW1509
+        process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=end_with_parent)
         try:
             yield process
         finally:

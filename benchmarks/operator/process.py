@@ -73,7 +73,7 @@ def operator(plane: ControlPlane, source: Path = ROOT, **settings: str) -> Itera
             stdout=output,
             stderr=output,
             cwd=plane.folder,
-            preexec_fn=end_with_parent,  # noqa: PLW1509
+            preexec_fn=end_with_parent,
         )
         try:
             yield OperatorProcess(process, metrics_port, began, log)

@@ -115,7 +115,5 @@ def _model(name: str, spec: dict[str, Any]) -> dict[str, Any]:
 def _up_to_date(model: dict[str, Any]) -> bool:
     status = model.get("status", {})
     conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
-    return (
-        status.get("observedGeneration") == model["metadata"]["generation"]
-        and conditions.get("UpToDate", {}).get("status") == "True"
-    )
+    seen = status.get("observedGeneration") == model["metadata"]["generation"]
+    return bool(seen and conditions.get("UpToDate", {}).get("status") == "True")
