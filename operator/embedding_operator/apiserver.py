@@ -1,5 +1,7 @@
 """`Kube` on a real API server, through the official client's asyncio transport, in plain JSON."""
 
+import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -56,6 +58,7 @@ class ApiServer:
         self._client.user_agent = FIELD_MANAGER
         self._seconds = request_seconds
         self.may_write: Callable[[], bool] = lambda: True
+        self._in_flight: set[asyncio.Future[Manifest]] = set()
 
     async def close(self) -> None:
         await self._client.close()
@@ -124,7 +127,8 @@ class ApiServer:
     async def put(self, resource: Resource, manifest: Manifest) -> Manifest:
         meta = manifest["metadata"]
         body = {"apiVersion": resource.api_version, "kind": resource.kind, **manifest}
-        return await self._write("PUT", resource, resource.path(meta["namespace"], meta["name"]), {}, body)
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._write("PUT", resource, resource.path(meta["namespace"], meta["name"]), query, body)
 
     async def _write(
         self,
@@ -135,9 +139,18 @@ class ApiServer:
         body: Any,
         content_type: str = "application/json",
     ) -> Manifest:
+        """A write that has begun is not cut off with its caller: nobody would know whether it lands, or when."""
         if not self.may_write():
             raise Fenced
-        return await self._call(method, resource, path, query, body, content_type)
+        bounded = query | {"timeout": f"{math.ceil(self._seconds)}s"}
+        call = asyncio.ensure_future(self._call(method, resource, path, bounded, body, content_type))
+        self._in_flight.add(call)
+        call.add_done_callback(self._in_flight.discard)
+        return await asyncio.shield(call)
+
+    async def quiet(self) -> None:
+        """Waits for the writes that are under way; each has its deadline."""
+        await asyncio.gather(*self._in_flight, return_exceptions=True)
 
     async def _call(
         self,
@@ -150,19 +163,22 @@ class ApiServer:
     ) -> Manifest:
         target = f"{path}?{urlencode(query)}" if query else path
         headers = {"Content-Type": content_type, "Accept": "application/json"}
-        request = await self._client.param_serialize(
-            method, target, header_params=headers, body=body, auth_settings=["BearerToken"]
-        )
         try:
+            request = await self._client.param_serialize(
+                method, target, header_params=headers, body=body, auth_settings=["BearerToken"]
+            )
             response = await self._client.call_api(*request, _request_timeout=self._seconds)
             payload = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
             API_CALLS.labels(method, resource.plural, "none").inc()
             raise KubeError(0, type(error).__name__, f"{method} {path}: {error or type(error).__name__}") from error
         API_CALLS.labels(method, resource.plural, str(response.status)).inc()
         if response.status >= 300:
             raise _error(response.status, payload, f"{method} {path}")
-        result: Manifest = orjson.loads(payload)
+        try:
+            result: Manifest = orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            raise KubeError(0, "NotJSON", f"{method} {path}: something other than the API server answered") from error
         return result
 
 

@@ -59,6 +59,8 @@ class LeaseLock(BaseLock):  # type: ignore[misc]  # the client is untyped
             return False, absent
         self._live = live
         spec = live.get("spec", {})
+        if spec.get("holderIdentity") != self.identity:
+            self._renewed_at = float("-inf")  # whatever was believed before
         if not spec.get("holderIdentity"):
             return True, None
         return True, LeaderElectionRecord(
@@ -113,22 +115,39 @@ class LeaseLock(BaseLock):  # type: ignore[misc]  # the client is untyped
 
 
 async def lead(lock: LeaseLock, settings: OperatorSettings, act: Callable[[], Awaitable[None]]) -> None:
-    """Waits for the Lease, runs `act` while it is held, and returns when it is lost or `act` ends."""
+    """Waits for the Lease, runs `act` while it is held, and returns when it is lost or `act` ends, with the error of `act`.
+
+    The client's election would go on renewing for work that has died, and would release before work has ended; so the
+    work is a task of ours.
+    """
+    elected = asyncio.Event()
 
     async def started() -> None:
-        LEADER.set(1)
-        logger.info("leading as %s", lock.identity)
-        await act()
+        elected.set()
+        await asyncio.Event().wait()  # the election cancels it
 
     async def stopped() -> None:
-        LEADER.set(0)
+        pass
 
     config = Config(lock, settings.lease_seconds, settings.renew_seconds, settings.retry_seconds, started, stopped)
+    tasks = [asyncio.ensure_future(LeaderElection(config).run()), asyncio.ensure_future(_when(elected, act, lock))]
     try:
-        await LeaderElection(config).run()
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         LEADER.set(0)
+        for task in reversed(tasks):  # the work first, then the Lease that protects it
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         await asyncio.shield(_released(lock))
+    for task in done:
+        task.result()
+
+
+async def _when(elected: asyncio.Event, act: Callable[[], Awaitable[None]], lock: LeaseLock) -> None:
+    await elected.wait()
+    LEADER.set(1)
+    logger.info("leading as %s", lock.identity)
+    await act()
 
 
 async def _released(lock: LeaseLock) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from . import status
-from .apply import apply
+from .apply import Owner, apply
 from .build.installation import Installation
 from .dataplane import DataPlane
 from .kube import Fenced, Kube, KubeError, NotFound
@@ -25,6 +25,11 @@ logger = logging.getLogger(__name__)
 
 RETRY_REFUSED_SECONDS = 60.0
 RETRY_STRANGER_SECONDS = 30.0
+MOST_SETTLED = 10_000
+
+
+class Incomplete(Exception):
+    """Some writes failed in a way that may pass; the status says which."""
 
 
 class Reconciler:
@@ -35,6 +40,7 @@ class Reconciler:
         self._data_plane = data_plane
         self._at = at
         self._identity = identity
+        self._settled: set[tuple[str, str, str]] = set()
 
     async def reconcile(self, key: Key) -> float | None:
         """Answers when to look again, in seconds; None = when something happens. Raises KubeError."""
@@ -56,20 +62,28 @@ class Reconciler:
             return None
         if snapshot is None:
             return None
+        snapshot = replace(snapshot, settled=frozenset(self._settled))
         decided = plan(snapshot)
-        owner = snapshot.model.metadata
-        outcome = await apply(self._kube, key.namespace, owner.uid, decided.steps)
+        uid = snapshot.model.metadata.uid
+        outcome = await apply(self._kube, Owner(key.namespace, key.name, uid), decided.steps)
+        self._remember(outcome.settled)
         again = decided.requeue_after_seconds
         if outcome.strangers or outcome.failures:
             told = replace(snapshot, strangers=frozenset(outcome.strangers), failures=tuple(outcome.failures))
             decided = plan(told)
             again = RETRY_STRANGER_SECONDS if outcome.strangers else RETRY_REFUSED_SECONDS
-        for step in decided.steps:
-            logger.debug("%s: %s", key, step)
         if decided.status is not None:
             await self._write_status(key, dict(decided.status))
-        await self._tell(key, owner.uid, decided.events)
+        await self._tell(key, uid, decided.events)
+        if outcome.worth_a_retry:
+            raise Incomplete("; ".join(outcome.failures))
         return again
+
+    def _remember(self, settled: set[tuple[str, str, str]]) -> None:
+        """Each entry is of one state of one object, so old ones are worth nothing: forgetting them costs one apply."""
+        if len(self._settled) > MOST_SETTLED:
+            self._settled.clear()
+        self._settled |= settled
 
     async def _write_status(self, key: Key, wanted: Manifest) -> None:
         manifest = {"metadata": {"name": key.name, "namespace": key.namespace}, "status": wanted}
@@ -89,8 +103,9 @@ class Reconciler:
         decided = [Condition("Stalled", "True", "InvalidSpec", text)]
         previous: list[dict[str, Any]] = live.get("status", {}).get("conditions", [])
         merged = status.merge(previous, decided, live["metadata"]["generation"], datetime.now(UTC))
+        others = [condition for condition in previous if condition["type"] not in ("Stalled", "Reconciling")]
         if [c for c in previous if c["type"] == "Stalled"] != merged:
-            await self._write_status(key, {"conditions": merged})
+            await self._write_status(key, live.get("status", {}) | {"conditions": [*others, *merged]})
             await self._tell(key, live["metadata"]["uid"], status.transitions(previous, decided))
 
     async def _tell(self, key: Key, uid: str, events: Sequence[EventIntent]) -> None:

@@ -50,6 +50,7 @@ async def observe_model(kube: Kube, data_plane: DataPlane, at: Installation, nam
     own_pods = tuple(pod for pod in pods if _of_deployment(pod, name))
     speakers = [pod for pod in (spokesman(group) for group in _by_revision(own_pods)) if pod]
     answers = await asyncio.gather(*(data_plane.info(pod) for pod in speakers))
+    silent = [pod for pod, info in zip(speakers, answers, strict=True) if info is None]
     return ModelSnapshot(
         model=model,
         status=live.get("status", {}),
@@ -59,6 +60,7 @@ async def observe_model(kube: Kube, data_plane: DataPlane, at: Installation, nam
         at=at,
         now=datetime.now(UTC),
         infos={pod["metadata"]["uid"]: info for pod, info in zip(speakers, answers, strict=True) if info},
+        ask_again_seconds=min((data_plane.patience(pod) for pod in silent), default=None),
     )
 
 

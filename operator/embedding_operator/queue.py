@@ -133,4 +133,4 @@ class WorkQueue:
 
 def _unknown(error: Exception) -> bool:
     """Whether the stack is worth printing: errors that carry their own explanation are not programming errors."""
-    return type(error).__module__.startswith("builtins")
+    return type(error).__module__ == "builtins"

@@ -31,6 +31,7 @@ class NotInstalled(Exception):
 
 async def run(settings: OperatorSettings) -> int:
     """Until SIGTERM (answers 0) or until the Lease is lost (answers 1: a fresh process competes again)."""
+    settings = settings.identified()
     kube = await connect(settings.request_seconds, settings.concurrency)
     lease_kube = await connect(settings.request_seconds)
     data_plane = HTTPDataPlane()
@@ -81,9 +82,12 @@ def _kopf_identity(name: str) -> Any:
 
 
 async def _act(queue: WorkQueue, kube: ApiServer, settings: OperatorSettings) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(queue.run())
-        tasks.create_task(_resync(queue, kube, settings))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(queue.run())
+            tasks.create_task(_resync(queue, kube, settings))
+    finally:
+        await kube.quiet()
 
 
 async def _resync(queue: WorkQueue, kube: ApiServer, settings: OperatorSettings) -> None:

@@ -1,8 +1,10 @@
 """Every setting of the operator, read from the environment once, at start."""
 
-from typing import Annotated
+import platform
+import secrets
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -15,7 +17,7 @@ class OperatorSettings(BaseSettings):
     watch_namespaces: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Namespaces to act in, separated by commas; empty = the whole cluster."
     )
-    pod_name: str = Field(default="embedding-operator-local", description="Identity of this replica in the Lease.")
+    pod_name: str = Field(default="", description="Identity of this replica in the Lease; empty = one made up for this run.")
     lease_name: str = Field(default="embedding-operator", description="Name of the Lease that elects the leader.")
     lease_seconds: int = Field(default=15, ge=3, description="Life of the Lease without renewal.")
     renew_seconds: int = Field(default=10, ge=2, description="The leader stops acting when it could not renew for this long.")
@@ -38,6 +40,16 @@ class OperatorSettings(BaseSettings):
     health_port: int = Field(default=8080, description="Port of /healthz (kopf's liveness endpoint).")
     metrics_port: int = Field(default=8081, description="Port of /metrics.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @model_validator(mode="after")
+    def _fenced(self) -> Self:
+        if self.renew_seconds + self.request_seconds >= self.lease_seconds:
+            raise ValueError("renew_seconds + request_seconds must be less than lease_seconds: a last write must land in time")
+        return self
+
+    def identified(self) -> Self:
+        """With an identity that no other process has."""
+        return self if self.pod_name else self.model_copy(update={"pod_name": f"{platform.node()}-{secrets.token_hex(4)}"})
 
     @field_validator("watch_namespaces", "http_allowed_hosts", mode="before")
     @classmethod

@@ -44,7 +44,7 @@ def registry(queue: WorkQueue) -> kopf.OperatorRegistry:
             queue.add(Key(EMBEDDING_MODEL.kind, namespace, name))
 
     async def on_child(type: str | None, body: kopf.RawBody, labels: dict[str, str], resource: kopf.Resource, **_: Any) -> None:  # noqa: A002
-        owner = labels.get(names.OWNER_MODEL)
+        owner = labels.get(names.OWNER_MODEL) or _controller(body)
         if owner and seen.news(type, body, with_status=True, plural=resource.plural):
             queue.add(Key(EMBEDDING_MODEL.kind, body["metadata"]["namespace"], owner))
 
@@ -94,6 +94,16 @@ class _NothingKept(kopf.DiffBaseStorage):
 
     def store(self, **_: Any) -> None:
         raise NotImplementedError("the operator keeps nothing in an object's annotations")
+
+
+def _controller(body: kopf.RawBody) -> str | None:
+    """The owner of a child that has lost the label which names it."""
+    metadata: Any = body["metadata"]
+    references: list[dict[str, Any]] = metadata.get("ownerReferences", [])
+    for reference in references:
+        if reference.get("controller") and reference.get("kind") == EMBEDDING_MODEL.kind:
+            return str(reference["name"])
+    return None
 
 
 class _Seen:

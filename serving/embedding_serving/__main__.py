@@ -18,6 +18,8 @@ def main(argv: list[str] | None = None) -> int:
 def _role(name: str) -> Callable[[], int]:
     """Imports only what the role needs: `prepare` starts without a web server, `embed` without a hub client."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # imported as absent: engines report to nobody
     if name == "prepare":
         from .prepare.main import main as prepare
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ import pytest
 
 import images as image_builder
 from cluster import Capability, Cluster, connect
+from demo.installation import others_acting_in, sole_use, uninstall
 from fixtures.hub import Hub
-from fixtures.installation import DEMO_NAMESPACE, HUB_PORT, NODE_ADDRESS, ROOT, SYSTEM, Installation, helm
+from fixtures.installation import HUB_PORT, NODE_ADDRESS, RELEASE, ROOT, SYSTEM, Installation
 from fixtures.space import Space
 
 
@@ -68,10 +68,8 @@ def crds(cluster: Cluster) -> None:
 
 
 @pytest.fixture(scope="session")
-def operator(cluster: Cluster, images: Images, crds: None) -> Installation:
+def operator(cluster: Cluster, images: Images, crds: None) -> Iterator[Installation]:
     """Cluster-wide, two replicas, least rights. One operator acts at a time: a demo's is taken away first."""
-    uninstall = [helm(), "uninstall", "embedding-operator", "--namespace", DEMO_NAMESPACE, "--wait", "--ignore-not-found"]
-    subprocess.run([*uninstall, "--kubeconfig", str(cluster.kubeconfig)], check=True, capture_output=True)
     cluster.kubectl("create", "namespace", SYSTEM, check=False)
     cluster.kubectl("label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
     values = {
@@ -82,8 +80,12 @@ def operator(cluster: Cluster, images: Images, crds: None) -> Installation:
         "httpSources.allowedHosts[0]": NODE_ADDRESS,
     }
     installation = Installation(cluster, values)
-    installation.upgrade()
-    return installation
+    with sole_use(cluster):
+        for other in others_acting_in(cluster, "demo", operator_namespace=SYSTEM):
+            uninstall(cluster, operator_namespace=other.operator_namespace, release=other.release)
+        installation.upgrade()
+        yield installation
+        uninstall(cluster, operator_namespace=SYSTEM, release=RELEASE)
 
 
 @pytest.fixture

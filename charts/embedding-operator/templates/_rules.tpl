@@ -1,7 +1,8 @@
 {{- /*
 What the operator does in a namespace that it acts in, and no more. It reads no Secrets: pods mount those, and what is
 wrong with one is learnt from the pods' status. It writes no RBAC objects, so it can give nobody a right.
-Server-side apply needs `patch`, and `create` where the object is new. No spec of our own kinds is ever written.
+Server-side apply needs `patch`, and `create` where the object is new; what an apply can't mend is replaced, by `update`.
+No spec of our own kinds is ever written.
 */ -}}
 {{- define "eo.rules" -}}
 - apiGroups: [embedding-operator.io]
@@ -16,27 +17,27 @@ Server-side apply needs `patch`, and `create` where the object is new. No spec o
   verbs: [update]
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, update, delete]
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [patch]
 - apiGroups: [""]
   resources: [services, serviceaccounts, configmaps]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, update, delete]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, update, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, update, delete]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, update, delete]
 # Why a pod does not run is told in the status of the object that it belongs to.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}

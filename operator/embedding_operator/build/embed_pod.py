@@ -28,6 +28,8 @@ USER = 65532
 COPY, PREPARE, EMBED = "copy", "prepare", "embed"
 DEFAULT_REQUESTS = {"cpu": "250m", "memory": "512Mi"}
 STARTUP_PERIOD_SECONDS = 2
+STARTUP_SECONDS = 1_800
+"""A big model on a slow disk; the progress deadline is the Deployment's, and changing it restarts no pod."""
 SHUTDOWN_MARGIN_SECONDS = 5
 FINGERPRINT_KEY = "fingerprint"
 
@@ -162,8 +164,7 @@ def _embed(owner: EmbeddingModel, revision: str, image: str, at: Installation) -
         {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
     ]
     container["resources"] = _resources(owner, with_devices=True)
-    deadline = owner.spec.rollout.progress_deadline_seconds
-    container["startupProbe"] = _probe(READY_PATH, STARTUP_PERIOD_SECONDS, max(1, deadline // STARTUP_PERIOD_SECONDS))
+    container["startupProbe"] = _probe(READY_PATH, STARTUP_PERIOD_SECONDS, STARTUP_SECONDS // STARTUP_PERIOD_SECONDS)
     container["readinessProbe"] = _probe(READY_PATH, 2, 2)
     container["livenessProbe"] = _probe(HEALTH_PATH, 10, 6)
     return container

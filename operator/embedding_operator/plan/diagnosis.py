@@ -10,6 +10,8 @@ from ..build.embed_pod import COPY, EMBED, PREPARE
 from ..resources import Manifest
 
 INSUFFICIENT_GPU = "InsufficientGPU"
+FINISHED = ("Failed", "Succeeded")
+"""Phases of pods that are left over, such as evicted ones: another pod has taken their place."""
 IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
 CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 MISSING_OBJECT = re.compile(r'(secret|configmap|persistentvolumeclaim) "?([^"\s]+)"? not found', re.IGNORECASE)
@@ -28,7 +30,8 @@ class Finding:
 
 def diagnose(pods: Iterable[Manifest], devices: Iterable[str]) -> Finding | None:
     """The finding worth telling: of the newest pods first, one that needs somebody to act before one that may pass."""
-    living = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    present = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    living = [pod for pod in present if pod.get("status", {}).get("phase") not in FINISHED] or present
     newest_first = sorted(living, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
     findings = [finding for pod in newest_first for finding in _findings(pod, frozenset(devices))]
     return next((finding for finding in findings if finding.stalled), findings[0] if findings else None)

@@ -21,14 +21,12 @@ from ..resources import (
 )
 from ..status import transitions
 from .diagnosis import Finding
-from .diff import drifted, stamped
+from .diff import drifted, identity, must_be_replaced, stamped
 from .embedding_model_status import Verdict, conditions, says, status_of
 from .model import Delete, Ensure, Plan, Scale, Step
-from .revisions import Revision, choose_serving, observe_revisions, served_revision
+from .revisions import Revision, choose_serving, intended_replicas, observe_revisions, served_revision
 from .snapshot import ModelSnapshot
 
-ASK_AGAIN_SECONDS = 5.0
-"""When a ready pod has not yet answered what it is."""
 LOOK_BACK_SECONDS = 2.0
 """After writes: what they caused is an event, and if that is missed, this."""
 
@@ -43,13 +41,15 @@ def plan(s: ModelSnapshot) -> Plan:
     """What to do for one EmbeddingModel. Equal snapshots give equal plans; a world as intended gives no step."""
     target = build.revision_of(s.model.spec.model)
     revisions = observe_revisions(s)
-    serving = choose_serving(s, revisions, target)
     refusal = _refusal(s)
     paused = s.model.metadata.annotations.get(names.PAUSED) == "true"
+    serving = choose_serving(s, revisions, target)
     steps = () if paused or refusal else _steps(s, revisions, target, serving)
+    as_it_is = paused or refusal or s.strangers or s.failures
+    selected = served_revision(s) if as_it_is else serving
     verdict = Verdict(
         target=revisions[target],
-        serving=revisions[serving],
+        serving=revisions.get(selected) if selected else None,
         switched=served_revision(s) == target,
         refusal=refusal,
         strangers=tuple(sorted(f"{resource.kind} {name}" for resource, name in s.strangers)),
@@ -59,12 +59,11 @@ def plan(s: ModelSnapshot) -> Plan:
     )
     decided = conditions(s, verdict)
     status = status_of(s, verdict, list(revisions.values()), decided)
-    unanswered = any(revision.ready and revision.info is None for revision in revisions.values())
     return Plan(
         steps=steps,
         status=None if says(s.status, status) else status,
         events=tuple(transitions(s.status.get("conditions", []), decided)),
-        requeue_after_seconds=LOOK_BACK_SECONDS if steps else ASK_AGAIN_SECONDS if unanswered else None,
+        requeue_after_seconds=LOOK_BACK_SECONDS if steps else s.ask_again_seconds,
     )
 
 
@@ -118,10 +117,12 @@ def _ensures(s: ModelSnapshot, intents: list[Intent]) -> list[Step]:
     for intent in intents:
         manifest = stamped(intent.manifest)
         live = s.children.get(intent.resource, manifest["metadata"]["name"])
-        if live is None:
-            steps.append(Ensure(intent.resource, manifest, uid=None))
-        elif drifted(manifest, live):
-            steps.append(Ensure(intent.resource, manifest, uid=live["metadata"]["uid"]))
+        if live is None or live["metadata"].get("deletionTimestamp"):
+            steps.append(Ensure(intent.resource, manifest))
+            continue
+        foreign = must_be_replaced(intent.resource, manifest, live)
+        if (foreign or drifted(manifest, live)) and identity(live, manifest) not in s.settled:
+            steps.append(Ensure(intent.resource, manifest, live=live, replace=foreign))
     return steps
 
 
@@ -144,11 +145,9 @@ def _scales(s: ModelSnapshot, standing: list[Revision], serving: str) -> list[St
 
 def _replicas(s: ModelSnapshot, revision: Revision, live: int, load: int, serving: str) -> int:
     scaling = s.model.spec.autoscaling
-    if scaling is None:
-        return s.model.spec.replicas
-    if _takes_requests(revision, serving):
+    if scaling and _takes_requests(revision, serving):
         return max(live, scaling.min_replicas)
-    return min(max(load, scaling.min_replicas), scaling.max_replicas)
+    return intended_replicas(s.model, load)
 
 
 def _takes_requests(revision: Revision, serving: str) -> bool:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from embedding_serving.contract.reports import INFO_PATH
+from embedding_serving.contract.settings import ADMIN_PORT, API_PORT
+
 from ..api.embeddingmodel import EmbeddingModelStatus, RevisionState
 from ..build import names
 from ..resources import HPA, Manifest
@@ -12,6 +15,10 @@ from .revisions import Revision
 from .snapshot import ModelSnapshot
 
 CONDITION_TYPES = frozenset({"Ready", "UpToDate", "Reconciling", "Stalled", "ScalingActive"})
+MOST_REVISIONS = 64
+MOST_USERS = 64
+MOST_CHARACTERS = 32_000
+"""Bounds of the CRD."""
 STATUS_MEMBERS = frozenset(str(field.alias) for field in EmbeddingModelStatus.model_fields.values())
 
 
@@ -20,7 +27,8 @@ class Verdict:
     """What the plan found, condensed for the status."""
 
     target: Revision
-    serving: Revision
+    serving: Revision | None
+    """What the stable Service selects, or will when the steps are taken; None where there is no such Service of ours."""
     switched: bool
     """The live stable Service selects the target."""
     refusal: Finding | None
@@ -42,7 +50,7 @@ class Verdict:
             )
         if self.refusal:
             return self.refusal
-        if self.target.finding and self.target.finding.stalled:
+        if self.target.finding and self.target.finding.stalled and not self.target.rolled_out:
             return self.target.finding
         if self.target.overdue is not None and not self.target.rolled_out:
             why = self.target.finding.message if self.target.finding else self.target.overdue
@@ -74,13 +82,16 @@ def status_of(s: ModelSnapshot, v: Verdict, revisions: list[Revision], decided: 
         "replicas": sum(revision.replicas for revision in revisions),
         "readyReplicas": sum(revision.ready for revision in revisions),
         "selector": f"{names.COMPONENT}={labels[names.COMPONENT]},{names.INSTANCE}={name}",
-        "revision": v.serving.name,
-        "fingerprint": v.serving.fingerprint,
-        "dimensions": v.serving.dimensions,
-        "engine": v.serving.info.engine.value if v.serving.info else None,
-        "endpoint": f"http://{names.embed(name)}.{namespace}.svc:8080",
-        "revisions": [_revision(revision, v) for revision in revisions],
+        "revisions": [_revision(revision, v) for revision in revisions][:MOST_REVISIONS],
     }
+    if v.serving:
+        status |= {
+            "revision": v.serving.name,
+            "fingerprint": v.serving.fingerprint,
+            "dimensions": v.serving.dimensions,
+            "engine": v.serving.info.engine.value if v.serving.info else None,
+            "endpoint": f"http://{names.embed(name)}.{namespace}.svc:{API_PORT}",
+        }
     return {key: value for key, value in status.items() if value is not None}
 
 
@@ -94,6 +105,10 @@ def says(live: Manifest, status: Manifest) -> bool:
 
 def _ready(s: ModelSnapshot, v: Verdict) -> Condition:
     serving = v.serving
+    if serving is None:
+        why = v.blocker.message if v.blocker else "; ".join(v.failures)
+        missing = f"Service {names.embed(s.model.metadata.name)} does not exist"
+        return Condition("Ready", "False", "NoReadyPods", why or missing)
     if serving.ready:
         return Condition(
             "Ready", "True", "Serving", f"{serving.ready} of {serving.wanted} pods of revision {serving.name} serve"
@@ -130,9 +145,11 @@ def _up_to_date(s: ModelSnapshot, v: Verdict) -> Condition:
 
 def _scaling(s: ModelSnapshot, v: Verdict) -> Condition | None:
     """What the HPA says of itself, once it has looked."""
+    if v.serving is None or s.model.spec.autoscaling is None:
+        return None
     child = names.embed_revision(s.model.metadata.name, v.serving.name)
     autoscaler = s.children.get(HPA, child)
-    if s.model.spec.autoscaling is None or autoscaler is None:
+    if autoscaler is None:
         return None
     for condition in autoscaler.get("status", {}).get("conditions", []):
         if condition["type"] == "ScalingActive":
@@ -169,6 +186,8 @@ def _revision(revision: Revision, v: Verdict) -> Manifest:
     else:
         state = RevisionState.READY if revision.ready else RevisionState.PREPARING
     message = v.blocker.message if failed and v.blocker else (revision.finding.message if revision.finding else None)
+    if message is None and revision.ready and revision.info is None:
+        message = f"pods do not answer {INFO_PATH} on port {ADMIN_PORT}: does a network policy keep the operator from them?"
     entry = {
         "name": revision.name,
         "state": state.value,
@@ -177,7 +196,14 @@ def _revision(revision: Revision, v: Verdict) -> Manifest:
         "selfCheckCosine": f"{revision.info.self_check_cosine:.6f}" if revision.info else None,
         "replicas": revision.replicas,
         "readyReplicas": revision.ready,
-        "usedBy": list(revision.used_by),
-        "message": message,
+        "usedBy": _shortened(revision.used_by),
+        "message": message[:MOST_CHARACTERS] if message else None,
     }
     return {key: value for key, value in entry.items() if value is not None}
+
+
+def _shortened(users: tuple[str, ...]) -> list[str]:
+    if len(users) <= MOST_USERS:
+        return list(users)
+    shown = users[: MOST_USERS - 1]
+    return [*shown, f"and {len(users) - len(shown)} more"]

@@ -10,11 +10,12 @@ from ..status import EventIntent
 
 @dataclass(frozen=True)
 class Ensure:
-    """Create the object, or bring the live one of ours (`uid`) to the intent."""
+    """Create the object, or bring the live one of ours to the intent: by apply, or whole where apply can't mend it."""
 
     resource: Resource
     manifest: Manifest
-    uid: str | None
+    live: Manifest | None = None
+    replace: bool = False
 
     @property
     def name(self) -> str:

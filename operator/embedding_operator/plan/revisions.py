@@ -92,19 +92,31 @@ def served_revision(s: ModelSnapshot) -> str | None:
 
 
 def choose_serving(s: ModelSnapshot, revisions: dict[str, Revision], target: str) -> str:
-    """The stable Service follows the newest ready revision, and stays where it is until that can carry the load."""
+    """The stable Service follows the newest ready revision, stays until that can carry the load, and never goes back.
+
+    Going back on its own would answer with another vector space: only the spec does that.
+    """
     live = served_revision(s)
-    newest = revisions[target]
     current = revisions.get(live) if live else None
-    if live == target or current is None or current.ready == 0:
-        others = sorted(revisions.values(), key=lambda r: (r.name == target, r.ready), reverse=True)
-        return next((revision.name for revision in others if revision.ready), live if current and live else target)
-    enough = max(1, min(newest.wanted, current.ready))
-    return target if newest.ready >= enough or _stopped(s.model) else current.name
+    if current is None:
+        ready = sorted(revisions.values(), key=lambda r: (r.name == target, r.ready), reverse=True)
+        return next((revision.name for revision in ready if revision.ready), target)
+    newest = revisions[target]
+    if current is newest or newest.ready >= _enough(s.model, current):
+        return target
+    return current.name
 
 
-def _stopped(model: EmbeddingModel) -> bool:
-    return model.spec.autoscaling is None and model.spec.replicas == 0
+def intended_replicas(model: EmbeddingModel, load: int) -> int:
+    """Pods that a revision needs before it takes requests: the spec's, or with autoscaling as many as carry the load now."""
+    scaling = model.spec.autoscaling
+    return min(max(load, scaling.min_replicas), scaling.max_replicas) if scaling else model.spec.replicas
+
+
+def _enough(model: EmbeddingModel, current: Revision) -> int:
+    """Measured by what is intended and by what serves, never by what the new Deployment happens to be scaled to."""
+    intended = intended_replicas(model, current.wanted)
+    return 0 if intended == 0 else max(1, min(intended, current.ready))
 
 
 def _revision(s: ModelSnapshot, name: str, model: Model | None) -> Revision:
@@ -116,15 +128,16 @@ def _revision(s: ModelSnapshot, name: str, model: Model | None) -> Revision:
     info = s.infos.get(speaker["metadata"]["uid"]) if speaker else None
     reports = [report for pod in pods if (report := report_of(pod)) and report.fingerprint]
     said = info or (reports[0] if reports else None)
+    fingerprint = data.get(embed_pod.FINGERPRINT_KEY) or (said.fingerprint if said else None)
     return Revision(
         name=name,
-        model=model or _recorded(data.get(MODEL_KEY)),
-        fingerprint=data.get(embed_pod.FINGERPRINT_KEY) or (said.fingerprint if said else None),
+        model=model or _recorded(data.get(MODEL_KEY), name),
+        fingerprint=fingerprint,
         dimensions=said.dimensions if said else None,
         deployment=s.children.get(DEPLOYMENT, child),
         pods=pods,
         info=info,
-        used_by=tuple(sorted(user.name for user in s.users if user.uses(name))),
+        used_by=tuple(sorted(user.name for user in s.users if user.uses(name, ever_prepared=fingerprint is not None))),
         finding=diagnose(pods, embed_pod.devices(s.model)) or _no_pods(s.children.get(DEPLOYMENT, child)),
     )
 
@@ -143,8 +156,10 @@ def spokesman(pods: Iterable[Manifest]) -> Manifest | None:
     return max(ready, key=lambda pod: (str(pod["metadata"].get("creationTimestamp")), pod["metadata"]["name"]), default=None)
 
 
-def _recorded(text: str | None) -> Model | None:
+def _recorded(text: str | None, name: str) -> Model | None:
+    """The model of a record, unless somebody changed it: its hash is its name."""
     try:
-        return Model.model_validate(json.loads(text or "null"))
+        model = Model.model_validate(json.loads(text or "null"))
     except (ValidationError, json.JSONDecodeError):
         return None
+    return model if revision_of(model) == name else None

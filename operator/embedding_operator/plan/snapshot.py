@@ -28,6 +28,10 @@ class ModelSnapshot:
     """Answers of /v1/info, by pod UID."""
     strangers: frozenset[tuple[Resource, str]] = frozenset()
     """Objects of a child's name that are not ours."""
+    settled: frozenset[tuple[str, str, str]] = frozenset()
+    """(uid, resourceVersion, intent hash) of objects that an apply left as they were: the server says it is so."""
+    ask_again_seconds: float | None = None
+    """When a ready pod that did not say what it serves will be asked again."""
     failures: tuple[str, ...] = ()
     """Writes that the API server refused in this look."""
 
@@ -39,5 +43,6 @@ class RevisionUser:
     name: str
     revisions: frozenset[str] | None
 
-    def uses(self, revision: str) -> bool:
-        return self.revisions is None or revision in self.revisions
+    def uses(self, revision: str, *, ever_prepared: bool) -> bool:
+        """Nothing can read from a revision that never had vectors."""
+        return ever_prepared if self.revisions is None else revision in self.revisions

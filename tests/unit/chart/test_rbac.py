@@ -69,7 +69,7 @@ def test_everything_that_the_code_reads_may_be_read() -> None:
 def test_everything_that_it_makes_may_be_created_applied_and_deleted() -> None:
     rules = _rules()
     for resource in KNOWN - NOT_WATCHED - OWN_KINDS - {resources.POD}:
-        assert _verbs(rules, resource.group, resource.plural) == {*READ, "create", "patch", "delete"}, resource
+        assert _verbs(rules, resource.group, resource.plural) == {*READ, "create", "patch", "update", "delete"}, resource
 
 
 def test_of_its_own_kinds_it_writes_the_status_alone() -> None:

@@ -3,8 +3,10 @@
 import asyncio
 from typing import Any
 
+import pytest
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
+from pydantic import ValidationError
 
 from embedding_operator.kube import KubeError
 from embedding_operator.leader import LeaseLock, lead
@@ -21,7 +23,9 @@ class Clock:
 
 
 def settings(name: str) -> OperatorSettings:
-    return OperatorSettings(pod_name=name, namespace="s", lease_seconds=3, renew_seconds=2, retry_seconds=1)
+    return OperatorSettings(
+        pod_name=name, namespace="s", lease_seconds=3, renew_seconds=2, retry_seconds=1, request_seconds=0.5
+    )
 
 
 def election(kube: Any, name: str, clock: Clock) -> tuple[LeaseLock, LeaderElection]:
@@ -113,3 +117,53 @@ async def test_leading_ends_and_gives_the_lease_back_when_asked_to_stop() -> Non
     leading.cancel()
     await asyncio.gather(leading, return_exceptions=True)
     assert "holderIdentity" not in kube.objects[LEASE, "s", "embedding-operator"]["spec"]
+
+
+async def test_a_leader_whose_work_dies_stops_leading_and_says_why() -> None:
+    kube = FakeKube()
+
+    async def act() -> None:
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        await asyncio.wait_for(lead(LeaseLock(kube, settings("one")), settings("one"), act), 10)
+    assert "holderIdentity" not in kube.objects[LEASE, "s", "embedding-operator"]["spec"]
+
+
+async def test_the_lease_is_released_after_the_work_has_ended() -> None:
+    told: list[str] = []
+    acting = asyncio.Event()
+
+    class Telling(FakeKube):
+        async def put(self, resource: Resource, manifest: Manifest) -> Manifest:
+            if "holderIdentity" not in manifest["spec"]:
+                told.append("released")
+            return await super().put(resource, manifest)
+
+    async def act() -> None:
+        acting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.2)  # a write that the API server still works on
+            told.append("work ended")
+
+    leading = asyncio.create_task(lead(LeaseLock(Telling(), settings("one")), settings("one"), act))
+    await asyncio.wait_for(acting.wait(), 5)
+    leading.cancel()
+    await asyncio.gather(leading, return_exceptions=True)
+    assert told == ["work ended", "released"]
+
+
+async def test_a_leader_that_sees_another_holder_writes_no_more() -> None:
+    kube, clock = FakeKube(), Clock()
+    lock, elected = election(kube, "one", clock)
+    assert await elected.try_acquire_or_renew()
+    kube.edit(LEASE, "s", "embedding-operator", lambda live: live["spec"].update(holderIdentity="two", renewTime="x"))
+    assert not await elected.try_acquire_or_renew()
+    assert not lock.held()
+
+
+def test_a_fence_that_could_be_too_late_is_refused() -> None:
+    with pytest.raises(ValidationError, match="lease_seconds"):
+        OperatorSettings(lease_seconds=15, renew_seconds=12, request_seconds=4)
