@@ -94,7 +94,7 @@ def test_scheduling_values_reach_the_pod() -> None:
     )
     assert pod["nodeSelector"] == {"disk": "fast"}
     assert {"key": "infra", "operator": "Exists"} in pod["tolerations"]
-        assert {item.get("tolerationSeconds") for item in pod["tolerations"]} == {10, None}, "a lost node is given up soon"
+    assert {item.get("tolerationSeconds") for item in pod["tolerations"]} == {10, None}, "a lost node is given up soon"
     assert pod["affinity"] == {"nodeAffinity": {}}
     assert pod["priorityClassName"] == "system"
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
