@@ -42,11 +42,10 @@ class WorkQueue:
         """Looks at the key after `delay` seconds; where none is given, something has changed and it is as soon as can be.
 
         An earlier appointment stands. A change waits a moment: those that come with it (a Deployment, its pods) are then
-        one look. A key that is being looked at is looked at again after a change, and only then.
+        one look. A key that is being looked at is looked at again.
         """
         if self._lanes.runs(key):
-            if delay is None:
-                self._again.add(key)
+            self._again.add(key)
             return
         changed = delay is None and key not in self._failures
         if key in self._lanes:

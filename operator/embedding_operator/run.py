@@ -91,15 +91,18 @@ async def _act(queue: WorkQueue, kube: ApiServer, settings: OperatorSettings) ->
 
 
 async def _resync(queue: WorkQueue, kube: ApiServer, settings: OperatorSettings) -> None:
-    """Looks at every object now and then: a missed event delays what it would have told, and no more."""
+    """Looks at every object now and then: a missed event delays what it would have told, and no more.
+
+    Not at once: the watches begin with a list of everything.
+    """
     while True:
+        await asyncio.sleep(settings.resync_seconds)
         for namespace in settings.watch_namespaces or (None,):
             with contextlib.suppress(KubeError):
                 for live in await kube.list(EMBEDDING_MODEL, namespace):
                     meta = live["metadata"]
                     spread = random.uniform(0, settings.resync_seconds / 10)  # noqa: S311 - spreads load
                     queue.add(Key(EMBEDDING_MODEL.kind, meta["namespace"], meta["name"]), spread)
-        await asyncio.sleep(settings.resync_seconds)
 
 
 async def _installed(kube: ApiServer, settings: OperatorSettings) -> None:

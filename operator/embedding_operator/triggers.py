@@ -28,11 +28,17 @@ NOISE = {HPA: ("currentMetrics", "lastScaleTime")}
 IDLE_SECONDS = 0.5
 """How long kopf keeps a task for an object after its last event: at start there is one for every object of the cluster."""
 
+LISTED_SECONDS = 1.0
+"""What kopf lists at start comes kind by kind, a model before its children: after this they are one look, not several."""
+
 
 def registry(queue: WorkQueue) -> kopf.OperatorRegistry:
     """Handlers for everything that can make a reconcile worthwhile."""
     handlers = kopf.OperatorRegistry()
     seen = _Seen()
+
+    def look(type_: str | None, namespace: str, name: str) -> None:
+        queue.add(Key(EMBEDDING_MODEL.kind, namespace, name), LISTED_SECONDS if type_ is None else None)
 
     @kopf.on.login(registry=handlers)
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -41,17 +47,17 @@ def registry(queue: WorkQueue) -> kopf.OperatorRegistry:
 
     async def on_model(type: str | None, body: kopf.RawBody, name: str, namespace: str, **_: Any) -> None:  # noqa: A002 - kopf's name
         if seen.news(type, body, with_status=False):
-            queue.add(Key(EMBEDDING_MODEL.kind, namespace, name))
+            look(type, namespace, name)
 
     async def on_child(type: str | None, body: kopf.RawBody, labels: dict[str, str], resource: kopf.Resource, **_: Any) -> None:  # noqa: A002
         owner = labels.get(names.OWNER_MODEL) or _controller(body)
         if owner and seen.news(type, body, with_status=True, plural=resource.plural):
-            queue.add(Key(EMBEDDING_MODEL.kind, body["metadata"]["namespace"], owner))
+            look(type, body["metadata"]["namespace"], owner)
 
-    async def on_index(spec: dict[str, Any], namespace: str, **_: Any) -> None:
+    async def on_index(type: str | None, spec: dict[str, Any], namespace: str, **_: Any) -> None:  # noqa: A002
         model = spec.get("modelRef", {}).get("name")
         if model:
-            queue.add(Key(EMBEDDING_MODEL.kind, namespace, model))
+            look(type, namespace, model)
 
     _watch(handlers, EMBEDDING_MODEL, on_model)
     _watch(handlers, VECTOR_INDEX, on_index)
@@ -66,7 +72,7 @@ def settings() -> kopf.OperatorSettings:
     chosen.posting.enabled = False
     chosen.scanning.disabled = True
     chosen.networking.request_timeout = 30.0
-    chosen.watching.chunk_size = 500
+    chosen.watching.chunk_size = 100
     chosen.queueing.idle_timeout = IDLE_SECONDS
     chosen.persistence.diffbase_storage = _NothingKept()
     for child in CHILDREN:

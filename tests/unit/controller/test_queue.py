@@ -153,24 +153,6 @@ async def test_retries_that_hang_do_not_delay_a_change_beside_them() -> None:
     await run_until(queue, done)
 
 
-async def test_a_resync_in_the_middle_of_a_look_is_no_second_look() -> None:
-    looks: list[Key] = []
-    done = asyncio.Event()
-
-    async def reconcile(key: Key) -> None:
-        looks.append(key)
-        if key == B:
-            done.set()
-        elif len(looks) == 1:
-            queue.add(A, 0)
-            queue.add(B, 0.1)
-
-    queue = WorkQueue(reconcile, concurrency=1, settle_seconds=0)
-    queue.add(A)
-    await run_until(queue, done)
-    assert looks == [A, B]
-
-
 async def test_what_waits_is_measured() -> None:
     release, started = asyncio.Event(), asyncio.Event()
 
