@@ -7,6 +7,8 @@ import base64
 import contextlib
 import ctypes
 import json
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cluster.binaries import program
 
 START_SECONDS = 120
+PREFIX = "bench-operator-"
 OPERATOR, PERSON, CONTROLLERS = "operator", "person", "controllers"
 CRDS = Path(__file__).parents[2] / "crds"
 AUDIT_POLICY = {
@@ -67,7 +70,9 @@ class ControlPlane:
 def control_plane() -> Iterator[ControlPlane]:
     """Starts it, installs the CRDs, and leaves nothing behind. Raises RuntimeError with the end of a log."""
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-operator-", ignore_cleanup_errors=True)))
+        _sweep()
+        prefix = f"{PREFIX}{os.getpid()}-"
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)))
         etcd_port, peer_port, api_port = free_ports(3)
         etcd = stack.enter_context(_started(folder, "etcd", _etcd(folder, etcd_port, peer_port)))
         _await(f"http://127.0.0.1:{etcd_port}/health", etcd, folder / "etcd.log")
@@ -79,6 +84,14 @@ def control_plane() -> Iterator[ControlPlane]:
         stack.enter_context(_started(folder, "kube-controller-manager", _controller_manager(plane)))
         _install_crds(plane)
         yield plane
+
+
+def _sweep() -> None:
+    """Removes what killed runs have left: their processes ended with them, their folders did not."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_ports(count: int) -> list[int]:
