@@ -12,6 +12,7 @@ from embedding_serving.embed.tokens import Tokens
 from .fake_engine import DIMENSIONS, POISON, FakeEngine
 from .waiting import until
 
+pytestmark = pytest.mark.timeout(60)
 SHAPE = (DIMENSIONS,)
 
 

@@ -19,6 +19,7 @@ from fixtures.models import minilm_directory
 from .fake_engine import DIMENSIONS, POISON, FakeEngine
 from .waiting import until
 
+pytestmark = pytest.mark.timeout(60)
 MAX_TOKENS = 32
 
 
@@ -163,11 +164,14 @@ async def test_tokens_of_a_request_that_the_queue_refuses_are_given_back(tokeniz
 
 
 async def test_nothing_of_a_finished_request_is_kept(setup: Setup) -> None:
-    await setup.service.embed(request("a", "b"))
-    left = setup.start(request("c"))
-    await asyncio.sleep(0)
+    blocker = await setup.hold_the_engine()
+    left = setup.start(request("a", "b"))
+    await until(lambda: setup.encoder.scheduler.queued_texts == 2)
     left.cancel()
     await until(left.done)
+    again = setup.start(request("a"))
+    setup.engine.gate.set()
+    await asyncio.gather(blocker, again)
     await until(lambda: not setup.service._in_flight and not setup.encoder._jobs)
 
 
