@@ -8,6 +8,11 @@ from pathlib import Path
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from embedding_operator.apiserver import ApiServer
+from embedding_operator.resources import EMBEDDING_MODEL
 
 LIST = """
 import asyncio
@@ -57,3 +62,24 @@ async def test_without_any_configuration_it_says_what_is_missing(tmp_path: Path)
     assert child.returncode == 1
     assert b"kubeconfig" in said
     assert b"Traceback" not in said
+
+
+async def test_lists_come_in_pages_unless_labels_select_a_few() -> None:
+    asked: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        more = {"continue": "next"} if "limit" in request.query and "continue" not in request.query else {}
+        return web.json_response({"metadata": more, "items": [{"metadata": {"name": f"m{len(asked)}"}}]})
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    async with TestServer(application) as server:
+        kube = ApiServer(ApiClient(Configuration(host=f"http://127.0.0.1:{server.port}")), request_seconds=5)
+        try:
+            pages = await kube.list(EMBEDDING_MODEL, None)
+            selected = await kube.list(EMBEDDING_MODEL, "t", "owner=m")
+        finally:
+            await kube.close()
+    assert [item["metadata"]["name"] for item in (*pages, *selected)] == ["m1", "m2", "m3"]
+    assert asked == [{"limit": "500"}, {"limit": "500", "continue": "next"}, {"labelSelector": "owner=m"}]
