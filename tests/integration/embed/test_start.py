@@ -10,6 +10,7 @@ import pytest
 
 from embedding_serving.contract.model import EngineName, ModelOptions, Precision, SelfCheck
 from embedding_serving.contract.reports import ModelInfo, Outcome
+from fixtures.models import minilm_directory
 
 from .server import REVISION, EmbedServer, Prepared, prepare, serving, started, wait_until
 
@@ -57,9 +58,21 @@ def test_every_engine_serves_the_same_vectors(
     assert np.einsum("nd,nd->n", mine, theirs).min() > 0.99999
 
 
-def test_bfloat16_passes_its_own_limit_and_says_so(tmp_path: Path) -> None:
-    from fixtures.models import minilm_directory
+@pytest.mark.parametrize("engine", [EngineName.OPENVINO, EngineName.ONNX_RUNTIME])
+def test_int8_weights_pass_the_limit_alone_or_in_company(tmp_path: Path, engine: EngineName) -> None:
+    """Only weights are quantised: a vector does not depend on its batch mates."""
+    int8 = prepare(minilm_directory(), tmp_path / "weights", ModelOptions(precision=Precision.INT8))
+    with serving(int8, tmp_path, engine=engine) as server:
+        info = httpx.get(f"{server.url}/v1/info").json()
+        assert (info["engine"], info["precision"]) == (engine, "Int8")
+        assert 0.999 <= info["self_check_cosine"] < 0.99999, "it is not fp32 that serves"
+        texts = ["A cat sleeps.", "Another text of some length, to be encoded in the same batch as the first one.", "short"]
+        together = np.array(httpx.post(f"{server.url}/embed", json={"inputs": texts}).json())
+        alone = np.array([httpx.post(f"{server.url}/embed", json={"inputs": text}).json()[0] for text in texts])
+    assert np.einsum("nd,nd->n", together, alone).min() > 0.9999
 
+
+def test_bfloat16_passes_its_own_limit_and_says_so(tmp_path: Path) -> None:
     prepared = prepare(minilm_directory(), tmp_path / "weights", ModelOptions(precision=Precision.BFLOAT16))
     with serving(prepared, tmp_path) as server:
         assert httpx.get(f"{server.url}/v1/info").json()["self_check_cosine"] > 0.999

@@ -94,7 +94,7 @@ def _candidates(request: LoadRequest, wanted: EngineName) -> Sequence[EngineName
 def _preference(precision: Precision) -> Sequence[EngineName]:
     """A GPU first; then what is fastest for this number format on this processor."""
     cpu = [EngineName.ONNX_RUNTIME, EngineName.OPENVINO]
-    if precision is Precision.BFLOAT16 and has_bfloat16():
+    if precision is Precision.INT8 or (precision is Precision.BFLOAT16 and has_bfloat16()):
         cpu.reverse()
     return [EngineName.TORCH, *cpu] if has_gpu() else [*cpu, EngineName.TORCH]
 

@@ -1,11 +1,11 @@
-"""ONNX Runtime on the CPU: exact fp32, no torch in the image."""
+"""ONNX Runtime on the CPU: exact fp32, no torch in the image. Int8 is in the graph: weights alone, activations stay fp32."""
 
 import onnxruntime as ort
 
 from ...contract.model import EngineName, Precision
 from ...prepared import ONNX_MODEL
 from ..scheduler import BatchLimits
-from .engine import EngineUnavailable, Ids, LoadRequest, Vectors
+from .engine import Ids, LoadRequest, Vectors
 
 # Larger batches leave the cache of one core, smaller ones leave its vector units idle.
 LIMITS = BatchLimits(max_tokens=512, max_texts=128, padding_tokens=16)
@@ -19,14 +19,12 @@ class OnnxRuntimeEngine:
     """
 
     name = EngineName.ONNX_RUNTIME
-    arithmetic = "fp32"
     limits = LIMITS
     length_multiple = 1
     gpu = None
 
     def __init__(self, request: LoadRequest) -> None:
-        if request.model.precision is Precision.INT8:
-            raise EngineUnavailable("its Int8 quantises activations per batch: a vector would depend on its batch mates")
+        self.arithmetic = "int8 weights" if request.model.precision is Precision.INT8 else "fp32"
         self.concurrency = request.workers
         self._session = ort.InferenceSession(
             str(request.directory / ONNX_MODEL), sess_options=_options(), providers=["CPUExecutionProvider"]

@@ -9,7 +9,7 @@ from ...contract.model import EngineName, Precision
 from ...prepared import ONNX_MODEL
 from ..scheduler import BatchLimits
 from .cpu import has_bfloat16
-from .engine import EngineUnavailable, Ids, LoadRequest, Vectors
+from .engine import Ids, LoadRequest, Vectors
 
 LIMITS = BatchLimits(max_tokens=512, max_texts=128, padding_tokens=16)
 
@@ -24,10 +24,9 @@ class OpenVinoEngine:
     gpu = None
 
     def __init__(self, request: LoadRequest) -> None:
-        if request.model.precision is Precision.INT8:
-            raise EngineUnavailable("this prepared model holds no Int8 weights")
-        lowered = request.model.precision is Precision.BFLOAT16 and has_bfloat16()
-        self.arithmetic = "bf16" if lowered else "fp32"
+        precision = request.model.precision
+        lowered = precision is Precision.BFLOAT16 and has_bfloat16()
+        self.arithmetic = "bf16" if lowered else "int8 weights" if precision is Precision.INT8 else "fp32"
         self.concurrency = request.workers
         self._compiled = ov.Core().compile_model(
             str(request.directory / ONNX_MODEL),
