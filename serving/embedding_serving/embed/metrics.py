@@ -24,6 +24,7 @@ class Metrics:
             buckets=LATENCY_SECONDS, registry=registry,
         )  # fmt: skip
         self._requests = Counter("embedding_requests_total", "Requests answered", ["route", "status"], registry=registry)
+        self.in_flight = Gauge("embedding_in_flight_requests", "Requests that are being answered", registry=registry)
         self._rejected = Counter("embedding_rejected_total", "Requests refused, by problem code", ["reason"], registry=registry)
         self._texts = Counter("embedding_texts_total", "Texts answered, cached ones included", registry=registry)
         self._tokens = Counter("embedding_tokens_total", "Tokens answered, cached ones included", registry=registry)

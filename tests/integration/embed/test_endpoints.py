@@ -17,6 +17,7 @@ NAMED_METRICS = (
     "embedding_requests_total",
     "embedding_batch_size_count",
     "embedding_queue_size",
+    "embedding_in_flight_requests",
     "embedding_cache_hit_rate",
     "embedding_queued_tokens",
     "embedding_queue_oldest_age_seconds",

@@ -171,7 +171,9 @@ def test_a_client_that_hangs_up_takes_its_waiting_texts_along(minilm: Prepared, 
         with socket.create_connection(("127.0.0.1", server.port)) as raw:
             raw.sendall(head + body)
             wait_until(lambda: server.metric("embedding_queue_size") > 100, server.log)
+            assert server.metric("embedding_in_flight_requests") >= 1
         wait_until(lambda: server.metric("embedding_queue_size") == 0, server.log)
+        wait_until(lambda: server.metric("embedding_in_flight_requests") == 0, server.log)
         assert server.metric("embedding_batch_size_sum") < 100
         assert post(server, OPENAI, {"input": "still here"}).status_code == 200
 

@@ -41,7 +41,8 @@ class Gate:
             return
         started = time.perf_counter()
         exchange = Exchange(scope, receive, send, closing=self._lifecycle.phase is Phase.DRAINING)
-        await self._answered(exchange, route, scope["method"])
+        with self._lifecycle.metrics.in_flight.track_inprogress():
+            await self._answered(exchange, route, scope["method"])
         seconds = time.perf_counter() - started
         status = exchange.status or HUNG_UP_STATUS
         self._lifecycle.metrics.request(route.path, status, seconds)
