@@ -7,7 +7,8 @@ import httpx
 import numpy as np
 import pytest
 
-from .redis_process import RedisProcess
+from fixtures.redis_process import RedisProcess
+
 from .server import EmbedServer, Prepared, serving, wait_until
 
 TEXTS = [f"text number {number}" for number in range(20)]
