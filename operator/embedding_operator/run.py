@@ -42,31 +42,44 @@ async def run(settings: OperatorSettings) -> int:
         reconciler = Reconciler(kube, data_plane, _installation(settings), settings.pod_name)
         queue = WorkQueue(reconciler.reconcile, settings.concurrency)
         prometheus_client.start_http_server(settings.metrics_port)
+        stopping = asyncio.Event()
         return await _until_first_ends(
-            watching=_watch(queue, settings),
+            watching=_watch(queue, settings, stopping),
             leading=lead(lock, settings, lambda: _act(queue, kube, settings)),
+            stopping=stopping,
         )
     finally:
         for client in (kube, lease_kube, data_plane):
             await client.close()
 
 
-async def _until_first_ends(watching: Coroutine[Any, Any, None], leading: Coroutine[Any, Any, None]) -> int:
-    tasks = {asyncio.ensure_future(watching): 0, asyncio.ensure_future(leading): 1}
-    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
+async def _until_first_ends(
+    watching: Coroutine[Any, Any, None], leading: Coroutine[Any, Any, None], stopping: asyncio.Event
+) -> int:
+    """Runs both. `stopping` is set by what watches when it begins to stop: what leads ends first, then.
+
+    kopf, while it stops, waits some seconds for every task of the loop that began after it, and cancels the rest: work and
+    election would go on for that long, and then be torn off before the Lease is given back.
+    """
+    watch, leadership, asked = (asyncio.ensure_future(work) for work in (watching, leading, stopping.wait()))
+    await asyncio.wait({watch, leadership, asked}, return_when=asyncio.FIRST_COMPLETED)
+    lost = leadership.done()
+    for task in (leadership, asked):
         task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
-    for task in done:
-        task.result()
-    code = max(tasks[task] for task in done)
-    logger.info("stopped: %s", "the lease was lost" if code else "asked to")
-    return code
+    await asyncio.gather(leadership, asked, return_exceptions=True)
+    if not stopping.is_set():
+        watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
+    for done in (watch, leadership):
+        if not done.cancelled():
+            done.result()
+    logger.info("stopped: %s", "the lease was lost" if lost else "asked to")
+    return int(lost)
 
 
-async def _watch(queue: WorkQueue, settings: OperatorSettings) -> None:
+async def _watch(queue: WorkQueue, settings: OperatorSettings, stopping: asyncio.Event) -> None:
     await kopf.operator(
-        registry=triggers.registry(queue),
+        registry=triggers.registry(queue, stopping.set),
         settings=triggers.settings(),
         standalone=True,
         identity=_kopf_identity(settings.pod_name),

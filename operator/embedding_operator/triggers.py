@@ -1,5 +1,6 @@
 """From watch events to keys: the only file with kopf's decorators. Handlers enqueue and write nothing."""
 
+from collections.abc import Callable
 from typing import Any
 
 import kopf
@@ -32,18 +33,14 @@ LISTED_SECONDS = 1.0
 """What kopf lists at start comes kind by kind, a model before its children: after this they are one look, not several."""
 
 
-def registry(queue: WorkQueue) -> kopf.OperatorRegistry:
-    """Handlers for everything that can make a reconcile worthwhile."""
+def registry(queue: WorkQueue, stopping: Callable[[], object] = lambda: None) -> kopf.OperatorRegistry:
+    """Handlers for everything that can make a reconcile worthwhile. `stopping` is called when kopf begins to stop."""
     handlers = kopf.OperatorRegistry()
+    _beginning_and_end(handlers, stopping)
     seen = _Seen()
 
     def look(type_: str | None, namespace: str, name: str) -> None:
         queue.add(Key(EMBEDDING_MODEL.kind, namespace, name), LISTED_SECONDS if type_ is None else None)
-
-    @kopf.on.login(registry=handlers)
-    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        in_cluster = kopf.login_with_service_account(**kwargs)
-        return in_cluster or kopf.login_with_kubeconfig(**kwargs)
 
     async def on_model(type: str | None, body: kopf.RawBody, name: str, namespace: str, **_: Any) -> None:  # noqa: A002 - kopf's name
         if seen.news(type, body, with_status=False):
@@ -64,6 +61,17 @@ def registry(queue: WorkQueue) -> kopf.OperatorRegistry:
     for child in CHILDREN:
         _watch(handlers, child, on_child)
     return handlers
+
+
+def _beginning_and_end(handlers: kopf.OperatorRegistry, stopping: Callable[[], object]) -> None:
+    @kopf.on.login(registry=handlers)
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        in_cluster = kopf.login_with_service_account(**kwargs)
+        return in_cluster or kopf.login_with_kubeconfig(**kwargs)
+
+    @kopf.on.cleanup(registry=handlers)
+    async def cleanup(**_: Any) -> None:
+        stopping()
 
 
 def settings() -> kopf.OperatorSettings:
