@@ -49,7 +49,7 @@ lint: env ## Style, types, and what may import what
 format: env ## Rewrite the sources as lint wants them
 	@$(PY) -m ruff check --quiet --fix . ; $(PY) -m ruff format --quiet .
 
-generate: env ## Write crds/ and docs/reference.md from the models
+generate: env ## Write crds/, docs/reference.md and docs/settings.md from the models
 	@$(PY) -m embedding_operator crds
 	@$(PY) -m embedding_operator docs
 
