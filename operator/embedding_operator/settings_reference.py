@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode
 
-from embedding_serving.contract.settings import EmbedSettings, PrepareSettings
+from embedding_serving.contract.settings import EmbedSettings, GatewaySettings, PrepareSettings, ShardSettings
 
 from .settings import OperatorSettings
 
@@ -20,7 +20,7 @@ _INTRODUCTION = """\
 
 Every process reads its settings from the environment, once, when it starts.
 On a cluster nobody sets one by hand: the chart gives the operator those that have a value in `values.yaml`, the operator
-gives the pods those that the spec of an EmbeddingModel decides, and the others keep their defaults.
+gives the pods those that the resources decide, and the others keep their defaults.
 A setting in bold is required.
 """
 
@@ -28,9 +28,11 @@ _SECTIONS: tuple[tuple[str, str, type[BaseSettings]], ...] = (
     ("Operator", "`python -m embedding_operator run`: watch and reconcile.", OperatorSettings),
     ("Prepare", "`python -m embedding_serving prepare`: the init container; it fetches and converts a model.", PrepareSettings),
     ("Embed", "`python -m embedding_serving embed`: the container that serves it.", EmbedSettings),
+    ("Shard", "`python -m embedding_serving shard`: one copy of one shard of an index.", ShardSettings),
+    ("Gateway", "`python -m embedding_serving gateway`: the HTTP API of a SearchService.", GatewaySettings),
 )
 
-_TYPES = {str: "text", int: "integer", float: "number", SecretStr: "secret text"}
+_TYPES = {bool: "true or false", str: "text", int: "integer", float: "number", SecretStr: "secret text"}
 
 
 def render() -> str:

@@ -1,0 +1,1 @@
+"""Filters over document metadata: their grammar, and their SQL."""

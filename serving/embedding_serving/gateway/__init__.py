@@ -1,0 +1,1 @@
+"""Role `gateway`: the HTTP API that applications call."""

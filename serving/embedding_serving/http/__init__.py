@@ -1,0 +1,1 @@
+"""HTTP plumbing of every role: sockets, one request and its answer, errors."""

@@ -1,0 +1,1 @@
+"""Role `shard`: one copy of one shard of one generation of a VectorIndex."""
