@@ -88,6 +88,7 @@ class FeedSource(Frozen):
     """A feed to pull. `host` is `name:port` of the frame server; `lower`, `upper` the part of the ring that is wanted.
 
     `with_vectors`: take the source's vectors along (a copy of the same vector space) instead of embedding texts.
+    `position`: where to begin in a feed that was not followed before.
     """
 
     shard: int
@@ -96,6 +97,7 @@ class FeedSource(Frozen):
     lower: int = 0
     upper: int = 1 << 64
     with_vectors: bool = False
+    position: int = Field(default=0, ge=0)
 
 
 class Follow(Message):
@@ -121,6 +123,12 @@ class Activate(Message):
 
 class Unfence(Message):
     """Open a shard of the writer generation, fenced, closed or quarantined."""
+
+
+class Release(Message):
+    """Forget the lease of a consumer that is gone for good: what it has not read may be purged."""
+
+    consumer: str
 
 
 class Answer(Frozen):

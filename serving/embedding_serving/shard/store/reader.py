@@ -1,0 +1,214 @@
+"""Reads of the store: each thread its own connection, each call one consistent view."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from ...contract.index import FieldType, hash_of
+from ...filters import Filter, compile_filter, row_numbers
+from . import schema
+from .records import Document, FeedRequest, FeedRow, Page, Rows, Vectors, Version
+from .state import Counters
+
+FEED_BYTES = 8 << 20
+"""A page of a feed ends at the row that passes this size."""
+
+_DOCUMENT = "r.row, r.id, r.epoch, r.seq, r.text, r.metadata, r.expires_at"
+_LIVE = "r.deleted = 0 AND (r.expires_at IS NULL OR r.expires_at > ?)"
+
+
+class Reader:
+    """Thread-safe. Raises StoreCorrupt and StoreError where the file cannot be read."""
+
+    def __init__(
+        self, path: Path, declared: Callable[[], Mapping[str, tuple[int, FieldType]]], now_ms: Callable[[], int]
+    ) -> None:
+        self._path = path
+        self._declared = declared
+        self._now_ms = now_ms
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+
+    # --- documents ---
+
+    def get(self, ids: Sequence[str]) -> list[Document | None]:
+        """Live documents by id, in the order of `ids`."""
+        with self._view() as db:
+            return [self._one(db, f"SELECT {_DOCUMENT} FROM rows r WHERE r.id = ? AND {_LIVE}", id_) for id_ in ids]
+
+    def fetch(self, rows: Sequence[int]) -> list[Document | None]:
+        """Documents by row number, in that order; None where the row was replaced, deleted, or its time is over."""
+        marks = ",".join("?" * len(rows))
+        with self._view() as db:
+            found = db.execute(f"SELECT {_DOCUMENT} FROM rows r WHERE r.row IN ({marks}) AND {_LIVE}", (*rows, self._now_ms()))
+            by_row = {row[0]: _document(row) for row in found}
+        return [by_row.get(int(row)) for row in rows]
+
+    def vectors_of(self, rows: Sequence[int]) -> dict[int, bytes]:
+        """float32 [dimensions] as bytes, by row."""
+        marks = ",".join("?" * len(rows))
+        with self._view() as db:
+            return dict(db.execute(f"SELECT row, vector FROM vectors WHERE row IN ({marks})", tuple(rows)))
+
+    def scroll(self, after: str | None, limit: int, filter_: Filter | None) -> list[Document]:
+        """Live documents by id, bytewise, beyond `after`."""
+        condition, parameters = self._allowed(filter_)
+        text = f"SELECT {_DOCUMENT} FROM rows r WHERE r.id > ? AND {_LIVE}{condition} ORDER BY r.id LIMIT ?"
+        with self._view() as db:
+            return [_document(row) for row in db.execute(text, (after or "", self._now_ms(), *parameters, limit))]
+
+    def ids(self, filter_: Filter) -> list[str]:
+        condition, parameters = self._allowed(filter_)
+        text = f"SELECT r.id FROM rows r WHERE {_LIVE}{condition}"
+        with self._view() as db:
+            return [id_ for (id_,) in db.execute(text, (self._now_ms(), *parameters))]
+
+    def count(self, filter_: Filter | None) -> int:
+        condition, parameters = self._allowed(filter_)
+        with self._view() as db:
+            found = db.execute(f"SELECT count(*) FROM rows r WHERE {_LIVE}{condition}", (self._now_ms(), *parameters))
+            return int(found.fetchone()[0])
+
+    def facet(self, path: str, filter_: Filter | None, limit: int) -> list[tuple[Any, int]]:
+        """The values of a metadata member with the number of documents that have them, most frequent first.
+
+        path: as in a filter, dots lead into objects.
+        """
+        condition, parameters = self._allowed(filter_)
+        json_path = "$" + "".join(f'."{part}"' for part in path.split("."))
+        text = (
+            "SELECT j.value, j.type, count(DISTINCT r.row) FROM rows r, json_each(r.metadata, ?) j "
+            f"WHERE {_LIVE}{condition} AND j.atom IS NOT NULL GROUP BY j.value, j.type ORDER BY 3 DESC, 1 LIMIT ?"
+        )
+        with self._view() as db:
+            found = db.execute(text, (json_path, self._now_ms(), *parameters, limit))
+            return [(bool(value) if type_ in ("true", "false") else value, number) for value, type_, number in found]
+
+    def rows_of(self, filter_: Filter, above: int = 0) -> tuple[Rows, int]:
+        """Row numbers beyond `above` that match, ascending, and the position up to which they are complete."""
+        with self._view() as db:
+            position = _position(db)
+            query = compile_filter(filter_, self._declared(), self._now_ms(), above)
+            return row_numbers(db, query), position
+
+    # --- vectors, for the approximate index ---
+
+    def live_rows(self, above: int) -> Rows:
+        """Row numbers of the stored vectors beyond `above`, ascending."""
+        with self._view() as db:
+            found = db.execute("SELECT group_concat(row) FROM vectors WHERE row > ?", (above,)).fetchone()[0]
+        return np.sort(np.fromstring(found, dtype=np.int64, sep=",")) if found else np.empty(0, np.int64)
+
+    def vectors(self, above: int, limit: int) -> tuple[Rows, Vectors]:
+        """Stored vectors in row order: rows int64 [n], float32 [n, dimensions]."""
+        with self._view() as db:
+            found = db.execute("SELECT row, vector FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (above, limit)).fetchall()
+        rows = np.fromiter((row for row, _ in found), dtype=np.int64, count=len(found))
+        return rows, np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4").reshape(len(found), -1)
+
+    # --- the feed ---
+
+    def feed(self, history: str, cursor: int, lower: int, upper: int, *, with_vectors: bool, limit: int) -> Page:
+        """What happened beyond `cursor` to documents of this part of the ring."""
+        with self._view() as db:
+            position = _position(db)
+            rows, upto = _feed_rows(db, cursor, limit, position, with_vectors=with_vectors)
+            requests = db.execute(
+                "SELECT row, request_id, issued_at, results FROM requests WHERE row > ? AND row <= ? ORDER BY row",
+                (cursor, upto),
+            ).fetchall()
+        whole = lower == 0 and upper >= 1 << 64
+        wanted = rows if whole else [row for row in rows if lower <= hash_of(row.id) < upper]
+        remembered = [FeedRequest(row, id_, issued_at, orjson.loads(results)) for row, id_, issued_at, results in requests]
+        if not whole:
+            remembered = [request for request in (_part(one, lower, upper) for one in remembered) if request.results]
+        return Page(history, cursor, upto, position, wanted, remembered)
+
+    def failed(self, limit: int) -> list[tuple[str, str]]:
+        """Ids of documents that could not be embedded, and why."""
+        with self._view() as db:
+            found = db.execute("SELECT id, failure FROM rows WHERE failure IS NOT NULL LIMIT ?", (limit,))
+            return [(str(id_), str(failure)) for id_, failure in found]
+
+    def check(self) -> None:
+        """Reads every page. Raises StoreCorrupt."""
+        with self._view() as db:
+            schema.check(db)
+
+    # --- underneath ---
+
+    @contextmanager
+    def _view(self) -> Iterator[sqlite3.Connection]:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = schema.connect(self._path, writer=False)
+            self._local.connection = connection
+            with self._lock:
+                self._all.append(connection)
+        try:
+            connection.execute("BEGIN")
+            yield connection
+        except sqlite3.DatabaseError as error:
+            raise schema.store_error(error) from error
+        finally:
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+
+    def _one(self, db: sqlite3.Connection, text: str, id_: str) -> Document | None:
+        row = db.execute(text, (id_, self._now_ms())).fetchone()
+        return _document(row) if row else None
+
+    def _allowed(self, filter_: Filter | None) -> tuple[str, tuple[Any, ...]]:
+        if filter_ is None:
+            return "", ()
+        query = compile_filter(filter_, self._declared(), self._now_ms(), 0)
+        return f" AND r.row IN ({query.sql})", tuple(query.parameters)
+
+
+def _position(db: sqlite3.Connection) -> int:
+    (text,) = db.execute("SELECT value FROM state WHERE key = 'counters'").fetchone()
+    return Counters.model_validate_json(text).position
+
+
+def _document(row: tuple[Any, ...]) -> Document:
+    number, id_, epoch, seq, text, metadata, expires_at = row
+    return Document(number, id_, f"{epoch}.{seq}", text, metadata, expires_at)
+
+
+def _feed_rows(
+    db: sqlite3.Connection, cursor: int, limit: int, position: int, *, with_vectors: bool
+) -> tuple[list[FeedRow], int]:
+    vector, join = ("v.vector", "LEFT JOIN vectors v ON v.row = r.row") if with_vectors else ("NULL", "")
+    found = db.execute(
+        "SELECT r.row, r.id, r.epoch, r.seq, r.deleted, r.expires_at, r.text, r.metadata, r.content_hash, r.failure, "
+        f"{vector} FROM rows r {join} WHERE r.row > ? ORDER BY r.row LIMIT ?",
+        (cursor, limit),
+    )
+    rows: list[FeedRow] = []
+    size = 0
+    for number, id_, epoch, seq, deleted, expires_at, text, metadata, hash_, failure, stored in found:
+        rows.append(
+            FeedRow(number, id_, Version(epoch, seq), bool(deleted), expires_at, text, metadata, hash_, failure, stored)
+        )
+        size += len(text or "") + len(metadata) + len(stored or b"") + 100
+        if size > FEED_BYTES:
+            return rows, number
+    return rows, rows[-1].row if len(rows) == limit else position
+
+
+def _part(request: FeedRequest, lower: int, upper: int) -> FeedRequest:
+    results = {id_: result for id_, result in request.results.items() if lower <= hash_of(id_) < upper}
+    return FeedRequest(request.row, request.request_id, request.issued_at, results)

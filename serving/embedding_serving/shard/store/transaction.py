@@ -1,0 +1,423 @@
+"""Changes of documents within one SQLite transaction: what the writer thread runs between BEGIN and COMMIT.
+
+Nothing here is visible to anybody until the commit: the state evolves in `Transaction.state`, the rows for the
+approximate index are collected, and a failure throws both away with the transaction.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import orjson
+
+from ...contract.admin import Mode, Refusal
+from ...contract.index import FieldType, hash_of
+from ...filters import field_entries
+from . import protocol
+from .records import (
+    ABSENT,
+    Change,
+    Committed,
+    FeedRow,
+    Op,
+    Page,
+    Refused,
+    Version,
+    WriteBatch,
+    WriteResult,
+    Written,
+)
+from .state import DIGEST_MODULUS, Source, State
+
+NO_METADATA = "{}"
+SWEPT_AT_ONCE = 2_000
+WHOLE_REQUEST = ""
+"""Stands for a document's id in the results of a request that names none."""
+
+_FIND = "SELECT row, epoch, seq, deleted, text, metadata, content_hash, failure, expires_at FROM rows WHERE id = ?"
+_INSERT = "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row as it goes into the table."""
+
+    id: str
+    version: Version
+    deleted: bool
+    expires_at: int | None
+    text: str | None
+    metadata: str
+    content_hash: bytes
+    failure: str | None
+    vector: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    row: int
+    epoch: int
+    seq: int
+    deleted: bool
+    text: str | None
+    metadata: str
+    content_hash: bytes
+    failure: str | None
+    expires_at: int | None
+
+    @property
+    def version(self) -> Version:
+        return Version(self.epoch, self.seq)
+
+
+class Transaction:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        state: State,
+        declared: Mapping[str, tuple[int, FieldType]],
+        now_ms: int,
+        retention_ms: int,
+    ) -> None:
+        self.state = state
+        self._db = connection
+        self._declared = declared
+        self._now = now_ms
+        self._retention = retention_ms
+        self._added: dict[int, bytes] = {}
+        self._removed: list[int] = []
+        counters = state.counters
+        self._next_row = counters.next_row
+        self._digest = counters.digest
+        self._documents = counters.documents
+        self._tombstones = counters.tombstones
+        self._failed = counters.failed
+        self._purged_to = counters.purged_to
+
+    # --- what a client asks for ---
+
+    def write(self, batch: WriteBatch) -> Written:
+        """Raises Refused, and has changed nothing then."""
+        protocol.check_write(self.state, batch.generation, batch.fingerprint)
+        known = self._known(batch.request_id, batch.issued_at)
+        results: list[WriteResult] = []
+        fresh: dict[str, Any] = {}
+        for change in batch.changes:
+            if change.id in known:
+                results.append(_remembered(change.id, known[change.id]))
+                continue
+            result = self._change(change)
+            fresh[change.id] = {"code": result.code, "detail": result.detail} if result.code else result.version
+            results.append(result)
+        if fresh:
+            self._insert_request(batch.request_id, batch.issued_at, fresh)
+        return Written(results, self._next_row - 1)
+
+    def delete_all(self, generation: int, fingerprint: str, ids: Sequence[str]) -> int:
+        """Deletes what a filter found. `ids` were read before: one that has changed since is deleted all the same."""
+        protocol.check_write(self.state, generation, fingerprint)
+        return sum(self._change(Change(Op.DELETE, id_)).version is not None for id_ in ids)
+
+    def finished(self, request_id: str, issued_at: int) -> int | None:
+        """What a request without documents of its own answered before; None where it is new or was cut short."""
+        answer = self._known(request_id, issued_at).get(WHOLE_REQUEST)
+        return None if answer is None else int(answer)
+
+    def finish_request(self, request_id: str, issued_at: int, answer: int) -> None:
+        self._insert_request(request_id, issued_at, {WHOLE_REQUEST: answer})
+
+    # --- what the shard does by itself ---
+
+    def expire(self) -> int:
+        """Turns documents whose time is over into tombstones; only an open shard may sequence that."""
+        if self.state.protocol.mode is not Mode.OPEN:
+            return 0
+        due = self._db.execute(
+            "SELECT id FROM rows WHERE expires_at <= ? AND expires_at IS NOT NULL AND deleted = 0 LIMIT ?",
+            (self._now, SWEPT_AT_ONCE),
+        ).fetchall()
+        for (id_,) in due:
+            self._change(Change(Op.DELETE, id_))
+        return len(due)
+
+    def purge(self) -> int:
+        """Forgets tombstones and requests that every lease has passed and no request in flight can need."""
+        lowest = min((position for _, position in self.state.leases.values()), default=self._next_row - 1)
+        oldest = self._now - self._retention
+        gone = self._db.execute(
+            "DELETE FROM requests WHERE row IN "
+            "(SELECT row FROM requests WHERE row <= ? AND issued_at < ? ORDER BY row LIMIT ?)",
+            (lowest, oldest, SWEPT_AT_ONCE),
+        ).rowcount
+        tombstones = self._db.execute(
+            "DELETE FROM rows WHERE row IN (SELECT row FROM rows WHERE deleted = 1 AND row <= ? LIMIT ?)",
+            (lowest, SWEPT_AT_ONCE),
+        ).rowcount
+        self._tombstones -= tombstones
+        if gone or tombstones:
+            self._purged_to = max(self._purged_to, lowest)
+        return int(gone + tombstones)
+
+    def index_fields(self, fields: Mapping[str, tuple[int, FieldType]], above: int, upto: int) -> int:
+        """Enters newly declared fields for rows that were there before; answers the last row done, `upto` at the end."""
+        rows = self._db.execute(
+            "SELECT row, metadata FROM rows WHERE row > ? AND row <= ? AND deleted = 0 ORDER BY row LIMIT ?",
+            (above, upto, SWEPT_AT_ONCE),
+        ).fetchall()
+        for row, metadata in rows:
+            self._enter(row, metadata, fields)
+        return int(rows[-1][0]) if len(rows) == SWEPT_AT_ONCE else upto
+
+    # --- what a consumer of another feed does ---
+
+    def apply_page(self, shard: int, nonce: str, page: Page) -> None:
+        """Takes a page of a followed feed, iff newer, and moves the cursor with it. Raises Refused out of page order."""
+        source = next((one for one in self.state.sources if one.shard == shard), None)
+        if source is None or source.nonce != nonce or source.history != page.history:
+            raise Refused(Refusal.WRONG_HISTORY, f"shard {shard} is not followed under history {page.history}")
+        if source.cursor != page.cursor:
+            raise Refused(Refusal.NOT_CAUGHT_UP, f"the page begins at {page.cursor}, the cursor is at {source.cursor}")
+        if self.state.protocol.prepared is not None:
+            raise Refused(Refusal.NOT_CAUGHT_UP, "this shard is frozen by prepare")
+        for row in page.rows:
+            self._take(row, source)
+        for request in page.requests:
+            self._insert_request(request.request_id, request.issued_at, dict(request.results))
+        moved = replace(source, cursor=page.upto)
+        if moved.resync_from is not None and page.upto >= page.position:
+            self._drop_outdated(moved)
+            moved = replace(moved, resync_from=None)
+        self._replace_source(moved)
+
+    # --- the end ---
+
+    def finish(self) -> tuple[State, Committed]:
+        """The state to persist and publish, and what the approximate index has to learn."""
+        counters = self.state.counters.model_copy(
+            update={
+                "next_row": self._next_row,
+                "digest": self._digest % DIGEST_MODULUS,
+                "documents": self._documents,
+                "tombstones": self._tombstones,
+                "failed": self._failed,
+                "purged_to": self._purged_to,
+            }
+        )
+        dimensions = self.state.identity.dimensions
+        added = np.fromiter(self._added, dtype=np.int64, count=len(self._added))
+        vectors = np.frombuffer(b"".join(self._added.values()), dtype="<f4").reshape(len(added), dimensions)
+        removed = np.unique(np.asarray(self._removed, dtype=np.int64))
+        return self.state.with_counters(counters), Committed(added, vectors, removed, self._next_row - 1)
+
+    # --- one document ---
+
+    def _change(self, change: Change) -> WriteResult:
+        found = self._find(change.id)
+        existing = found if found is not None and not self._is_gone(found) else None
+        if change.if_version is not None:
+            actual = str(existing.version) if existing else ABSENT
+            if actual != change.if_version:
+                detail = f"the document has version {actual}, not {change.if_version}: read it again"
+                return WriteResult(change.id, code="version_conflict", detail=detail)
+        if change.op is Op.DELETE:
+            return self._delete(change.id, found, existing)
+        if change.op is Op.PATCH and existing is None:
+            return WriteResult(change.id, code="not_found", detail="there is no such document: upsert it")
+        version = Version(self.state.protocol.opened_at, self._next_row)
+        if change.op is Op.PATCH and existing is not None:
+            row = self._patched(change, existing, version)
+        else:
+            row = _row(
+                change, change.text, change.metadata or NO_METADATA, version, change.expires_at, _bytes(change), change.failure
+            )
+        self._put(row, found)
+        return WriteResult(change.id, str(version))
+
+    def _patched(self, change: Change, existing: _Found, version: Version) -> _Row:
+        metadata = existing.metadata
+        if change.metadata is not None:
+            metadata = orjson.dumps(_merged(orjson.loads(existing.metadata), orjson.loads(change.metadata))).decode()
+        text = existing.text if change.text is None else change.text
+        vector, failure = _bytes(change), change.failure
+        if vector is None and change.text is None:
+            vector, failure = self._vector(existing.row), existing.failure
+        expires_at = existing.expires_at if change.expires_at is None else change.expires_at
+        return _row(change, text, metadata, version, expires_at, vector, failure)
+
+    def _delete(self, id_: str, found: _Found | None, existing: _Found | None) -> WriteResult:
+        if found is None or found.deleted:
+            return WriteResult(id_)
+        version = Version(self.state.protocol.opened_at, self._next_row)
+        self._put(_Row(id_, version, True, None, None, NO_METADATA, b"", None, None), found)
+        return WriteResult(id_, str(version) if existing else None)
+
+    def _take(self, row: FeedRow, source: Source) -> None:
+        found = self._find(row.id)
+        if found is not None:
+            outdated = source.resync_from is not None and found.row <= source.resync_from
+            if found.version >= row.version and not outdated:
+                return
+        self._put(
+            _Row(
+                row.id,
+                row.version,
+                row.deleted,
+                row.expires_at,
+                row.text,
+                row.metadata,
+                row.content_hash,
+                row.failure,
+                row.vector,
+            ),
+            found,
+        )
+
+    def _find(self, id_: str) -> _Found | None:
+        row = self._db.execute(_FIND, (id_,)).fetchone()
+        return _Found(*row) if row else None
+
+    def _is_gone(self, found: _Found) -> bool:
+        return bool(found.deleted) or (found.expires_at is not None and found.expires_at <= self._now)
+
+    def _vector(self, row: int) -> bytes | None:
+        found = self._db.execute("SELECT vector FROM vectors WHERE row = ?", (row,)).fetchone()
+        return found[0] if found else None
+
+    def _put(self, row: _Row, found: _Found | None) -> None:
+        """The one place that writes a document's row."""
+        if found is not None:
+            self._remove(row.id, found)
+        number = self._next_row
+        self._next_row += 1
+        values = (int(row.deleted), row.expires_at, row.text, row.metadata, row.content_hash, row.failure)
+        self._db.execute(_INSERT, (number, row.id, *row.version, *values))
+        if row.deleted:
+            self._tombstones += 1
+            return
+        self._documents += 1
+        self._failed += row.failure is not None
+        self._digest += _digest(row.id, row.version, row.content_hash)
+        self._enter(number, row.metadata, self._declared)
+        if row.vector is not None:
+            self._db.execute("INSERT INTO vectors VALUES (?, ?)", (number, row.vector))
+            self._added[number] = row.vector
+
+    def _remove(self, id_: str, found: _Found) -> None:
+        self._db.execute("DELETE FROM rows WHERE row = ?", (found.row,))
+        if found.deleted:
+            self._tombstones -= 1
+            return
+        self._documents -= 1
+        self._failed -= found.failure is not None
+        self._digest -= _digest(id_, found.version, found.content_hash)
+        self._db.execute("DELETE FROM vectors WHERE row = ?", (found.row,))
+        if self._declared and found.metadata != NO_METADATA:
+            entries = field_entries(orjson.loads(found.metadata), self._declared)
+            self._db.executemany(
+                "DELETE FROM field_values WHERE field = ? AND value = ? AND row = ?",
+                [(field, value, found.row) for field, value in entries],
+            )
+        if self._added.pop(found.row, None) is None:
+            self._removed.append(found.row)
+
+    def _enter(self, number: int, metadata: str, fields: Mapping[str, tuple[int, FieldType]]) -> None:
+        if not fields or metadata == NO_METADATA:
+            return
+        entries = field_entries(orjson.loads(metadata), fields)
+        self._db.executemany(
+            "INSERT OR IGNORE INTO field_values VALUES (?, ?, ?)", [(field, value, number) for field, value in entries]
+        )
+
+    # --- requests ---
+
+    def _known(self, request_id: str, issued_at: int) -> dict[str, Any]:
+        """Results of this request by document. Raises Refused for a copy that is older than what is remembered."""
+        if issued_at < self._now - self._retention:
+            seconds = self._retention // 1000
+            raise Refused(Refusal.REQUEST_EXPIRED, f"the request is older than {seconds} s: send it again under another id")
+        known: dict[str, Any] = {}
+        for (results,) in self._db.execute("SELECT results FROM requests WHERE request_id = ?", (request_id,)):
+            known |= orjson.loads(results)
+        return known
+
+    def _insert_request(self, request_id: str, issued_at: int, results: Mapping[str, Any]) -> None:
+        number = self._next_row
+        self._next_row += 1
+        self._db.execute(
+            "INSERT INTO requests VALUES (?, ?, ?, ?)", (number, request_id, issued_at, orjson.dumps(results).decode())
+        )
+
+    # --- sources ---
+
+    def _drop_outdated(self, source: Source) -> None:
+        """Ends a second reading: what the source did not send again, it does not have."""
+        limit = source.resync_from or 0
+        for (id_,) in self._db.execute("SELECT id FROM rows WHERE row <= ?", (limit,)).fetchall():
+            if source.lower <= hash_of(id_) < source.upper:
+                found = self._find(id_)
+                if found is not None:
+                    self._remove(id_, found)
+
+    def _replace_source(self, moved: Source) -> None:
+        sources = tuple(moved if source.shard == moved.shard else source for source in self.state.sources)
+        self.state = replace(self.state, sources=sources)
+
+
+def content_hash(text: str | None, metadata: str, expires_at: int | None) -> bytes:
+    """BLAKE2b-128 of what a client wrote: equal content has equal hashes in every generation."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for part in _parts(text, metadata, expires_at):
+        hasher.update(len(part).to_bytes(8, "little"))
+        hasher.update(part)
+    return hasher.digest()
+
+
+def _parts(text: str | None, metadata: str, expires_at: int | None) -> Iterator[bytes]:
+    yield b"" if text is None else b"t" + text.encode()
+    yield metadata.encode()
+    yield b"" if expires_at is None else str(expires_at).encode()
+
+
+def _digest(id_: str, version: Version, hash_: bytes) -> int:
+    """A live row's share of the digest: sums over shards and generations can be compared."""
+    text = b"%s\0%d.%d\0%s" % (id_.encode(), version.epoch, version.seq, hash_)
+    return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little")
+
+
+def _row(
+    change: Change,
+    text: str | None,
+    metadata: str,
+    version: Version,
+    expires_at: int | None,
+    vector: bytes | None,
+    failure: str | None,
+) -> _Row:
+    hash_ = content_hash(text, metadata, expires_at)
+    return _Row(change.id, version, False, expires_at, text, metadata, hash_, failure, vector)
+
+
+def _bytes(change: Change) -> bytes | None:
+    return None if change.vector is None else np.ascontiguousarray(change.vector, dtype="<f4").tobytes()
+
+
+def _remembered(id_: str, result: Any) -> WriteResult:
+    if isinstance(result, dict):
+        return WriteResult(id_, code=result["code"], detail=result["detail"])
+    return WriteResult(id_, version=result)
+
+
+def _merged(target: Any, patch: Any) -> Any:
+    """JSON Merge Patch, RFC 7396."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merged(merged.get(key), value)
+    return merged
