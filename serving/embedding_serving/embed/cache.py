@@ -9,21 +9,19 @@ import asyncio
 import hashlib
 import logging
 import struct
-import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..recent import Recent
+from ..redis_store import RedisStore
 from .engines.engine import Vectors
 from .metrics import Metrics
-from .redis_store import RedisStore
 
 log = logging.getLogger(__name__)
 
 _COUNT = struct.Struct("<I")
-ENTRY_OVERHEAD_BYTES = 200
 MAX_PENDING_WRITES = 64
 
 
@@ -50,7 +48,7 @@ class VectorCache:
         self._prefix = f"eo:vector:1:{namespace}:".encode()
         self._entry_bytes = _COUNT.size + 4 * dimensions
         self._ttl_seconds = ttl_seconds
-        self._local = _Recent(max_bytes, ttl_seconds)
+        self._local = Recent(max_bytes, ttl_seconds)
         self._shared = shared
         self._metrics = metrics
         self._writes: set[asyncio.Task[None]] = set()
@@ -96,36 +94,3 @@ class VectorCache:
 
     def _decode(self, entry: bytes) -> CachedVector:
         return CachedVector(np.frombuffer(entry, dtype="<f4", offset=_COUNT.size), _COUNT.unpack_from(entry)[0])
-
-
-class _Recent:
-    """Least recently used out first, bounded in bytes, each entry for a limited time."""
-
-    def __init__(self, max_bytes: int, ttl_seconds: int) -> None:
-        self._max_bytes = max_bytes
-        self._ttl_seconds = ttl_seconds
-        self._bytes = 0
-        self._entries: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
-
-    def get(self, key: bytes) -> bytes | None:
-        known = self._entries.get(key)
-        if known is None:
-            return None
-        expires_seconds, entry = known
-        if time.monotonic() >= expires_seconds:
-            self._remove(key)
-            return None
-        self._entries.move_to_end(key)
-        return entry
-
-    def put(self, key: bytes, entry: bytes) -> None:
-        if key in self._entries:
-            self._remove(key)
-        self._entries[key] = (time.monotonic() + self._ttl_seconds, entry)
-        self._bytes += len(entry) + ENTRY_OVERHEAD_BYTES
-        while self._bytes > self._max_bytes:
-            self._remove(next(iter(self._entries)))
-
-    def _remove(self, key: bytes) -> None:
-        _, entry = self._entries.pop(key)
-        self._bytes -= len(entry) + ENTRY_OVERHEAD_BYTES

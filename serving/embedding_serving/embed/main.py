@@ -2,29 +2,23 @@
 
 import asyncio
 import logging
-import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-import uvloop
-from pydantic import ValidationError
-
 from .. import __version__
-from ..contract.reports import Outcome, Report
-from ..contract.settings import TERMINATION_PATH, EmbedSettings, env_name
-from ..logs import setup_logging
+from ..contract.reports import Outcome
+from ..contract.settings import EmbedSettings
+from ..failure import StartFailed
+from ..http.ratelimit import RateLimiter
+from ..redis_store import RedisStore
+from ..role import listener, run_role
 from .cache import VectorCache
 from .encoder import Encoder
-from .failure import StartFailed
 from .http.gate import Gate
 from .http.routes import HOT_ROUTES
-from .http.server import Listener
 from .http.surface import build_surface
 from .lifecycle import Lifecycle
-from .ratelimit import RateLimiter
-from .redis_store import RedisStore
 from .service import EmbeddingService
 from .startup import LoadedModel, load_model
 
@@ -32,22 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    setup_logging(os.environ.get(env_name("log_level"), "INFO"))
-    termination_path = os.environ.get(env_name("termination_path"), TERMINATION_PATH)
-    try:
-        settings = EmbedSettings()  # from the environment
-        code: int = uvloop.run(serve(settings))
-        return code
-    except ValidationError as error:
-        faults = "; ".join(f"{env_name('.'.join(map(str, fault['loc'])))}: {fault['msg']}" for fault in error.errors())
-        failure = StartFailed(Outcome.UNAVAILABLE, f"the settings of this pod cannot be read ({faults})")
-    except StartFailed as error:
-        failure = error
-    except Exception as error:
-        log.exception("unexpected failure")
-        failure = StartFailed(Outcome.UNAVAILABLE, f"unexpected {type(error).__name__}: the log of this pod has the trace")
-    _report(termination_path, failure)
-    return 1
+    return run_role(EmbedSettings, serve)
 
 
 async def serve(settings: EmbedSettings) -> int:
@@ -58,10 +37,10 @@ async def serve(settings: EmbedSettings) -> int:
     lifecycle = Lifecycle()
     surface = build_surface(lifecycle, __version__)
     gate = Gate(lifecycle, settings, HOT_ROUTES, surface)
-    api = _listener(gate, settings.port, settings)
-    admin = _listener(surface, settings.admin_port, settings)
-    for listener in (api, admin):
-        listener.start()
+    api = listener(gate, settings.port, settings.shutdown_seconds)
+    admin = listener(surface, settings.admin_port, settings.shutdown_seconds)
+    for port in (api, admin):
+        port.start()
     log.info("listening", extra={"port": api.port, "admin_port": admin.port})
     store = _shared_store(settings, lifecycle)
     try:
@@ -135,22 +114,6 @@ def _shared_store(settings: EmbedSettings, lifecycle: Lifecycle) -> RedisStore |
     if settings.redis_url is None:
         return None
     try:
-        return RedisStore(settings.redis_url.get_secret_value(), lifecycle.metrics)
+        return RedisStore(settings.redis_url.get_secret_value(), lifecycle.metrics.shared_cache)
     except ValueError as error:
         raise StartFailed(Outcome.UNAVAILABLE, str(error)) from None
-
-
-def _listener(app: object, port: int, settings: EmbedSettings) -> Listener:
-    try:
-        return Listener(app, port, settings.shutdown_seconds)
-    except OSError as error:
-        raise StartFailed(Outcome.UNAVAILABLE, f"port {port}: {error.strerror}") from error
-
-
-def _report(termination_path: str, failure: StartFailed) -> None:
-    log.error("cannot serve: %s", failure.message, extra={"outcome": failure.outcome})
-    report = Report(outcome=failure.outcome, message=failure.message)
-    try:
-        Path(termination_path).write_text(report.dump())
-    except OSError as error:
-        log.warning("no report for the operator", extra={"path": termination_path, "reason": error.strerror})

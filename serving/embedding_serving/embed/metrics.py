@@ -75,7 +75,7 @@ class Metrics:
         self._recent_lookups += hits + misses
         self._recent_hits += hits
 
-    def shared_cache(self, *, up: bool) -> None:
+    def shared_cache(self, up: bool) -> None:
         self._cache_available.set(1 if up else 0)
 
     def watch_queue(self, encoder: "Encoder") -> None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from ..http.ratelimit import RateLimiter
 from ..prepared import PreparedModel
 from .cache import CachedVector, VectorCache, text_key
 from .encoder import Encoder
 from .engines.engine import Vectors
 from .jobs import Gathering, Job
 from .metrics import Metrics
-from .ratelimit import RateLimiter
 from .scheduler import LargerThanQueue, Priority, QueueFull
 from .texts import DEFAULT_INPUT_TYPE, InputType, prefix_of
 from .tokens import TextTokenizer, Tokens, TooManyTokens, Truncation, UnknownToken

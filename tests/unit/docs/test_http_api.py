@@ -6,18 +6,21 @@ import pytest
 
 from embedding_serving.contract.reports import ModelInfo
 from embedding_serving.contract.settings import EmbedSettings
-from embedding_serving.embed.http.exchange import BODY_SECONDS
 from embedding_serving.embed.http.fields import INTERACTIVE_TEXTS
 from embedding_serving.embed.http.openapi import DOCUMENTED
 from embedding_serving.embed.http.routes import HOT_ROUTES
 from embedding_serving.embed.http.surface import build_surface
 from embedding_serving.embed.lifecycle import Lifecycle
 from embedding_serving.embed.texts import ACCEPTED_INPUT_TYPES
+from embedding_serving.http.exchange import BODY_SECONDS
 from embedding_serving.prepare.families import FAMILIES, TORCH_FAMILIES
 from unit.docs.pages import ROOT, page
 from unit.docs.sources import arguments
 
 HTTP = ROOT / "serving" / "embedding_serving" / "embed" / "http"
+SHARED = [
+    ROOT / "serving" / "embedding_serving" / "http" / f"{name}.py" for name in ("body", "exchange", "problems", "surface")
+]
 API = page("api-http.md")
 IN_CODE = re.compile(r"`([^`]+)`")
 
@@ -29,7 +32,7 @@ def default(setting: str) -> int:
 
 
 def test_every_code_of_an_error_is_listed_and_no_other() -> None:
-    files = sorted(HTTP.glob("*.py"))
+    files = sorted([*HTTP.glob("*.py"), *SHARED])
     listed = {code for row in API.rows("Errors") for code in IN_CODE.findall(row[1])}
     assert listed == arguments(files, "ApiError", 1)
 

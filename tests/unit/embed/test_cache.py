@@ -1,7 +1,8 @@
 import numpy as np
 
-from embedding_serving.embed.cache import ENTRY_OVERHEAD_BYTES, CachedVector, VectorCache, text_key
+from embedding_serving.embed.cache import CachedVector, VectorCache, text_key
 from embedding_serving.embed.metrics import Metrics
+from embedding_serving.recent import ENTRY_OVERHEAD_BYTES
 
 ENTRY_BYTES = 4 + 4 * 2
 

@@ -8,8 +8,8 @@ from embedding_serving.contract.model import EngineName, Normalize, Pooling, Pre
 from embedding_serving.contract.reports import Outcome
 from embedding_serving.embed.engines.choose import ChosenEngine, choose_engine
 from embedding_serving.embed.engines.engine import Engine, EngineUnavailable, Ids, LoadRequest, Vectors
-from embedding_serving.embed.failure import StartFailed
 from embedding_serving.embed.tokens import TextTokenizer, Truncation
+from embedding_serving.failure import StartFailed
 from embedding_serving.prepared import PROBES, REFERENCE, PreparedModel
 from fixtures.models import minilm_directory
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from embedding_serving.embed.http.server import Connection, Listener
+from embedding_serving.http.server import Connection, Listener
 
 
 async def answer_ok(scope: Any, receive: Any, send: Any) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from embedding_serving.embed.http.exchange import Exchange, HungUp
-from embedding_serving.embed.http.problems import ApiError
+from embedding_serving.http.exchange import Exchange, HungUp
+from embedding_serving.http.problems import ApiError
 
 SCOPE = {"headers": [], "client": ("10.0.0.1", 1)}
 

@@ -1,6 +1,6 @@
 import pytest
 
-from embedding_serving.embed.ratelimit import AboveRateLimit, RateLimited, RateLimiter, client_id
+from embedding_serving.http.ratelimit import AboveRateLimit, RateLimited, RateLimiter, client_id
 
 
 def limiter(requests: int | None = None, tokens: int | None = None) -> RateLimiter:

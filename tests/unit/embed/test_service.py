@@ -8,11 +8,11 @@ from embedding_serving.contract.model import EngineName, Normalize, Pooling, Pre
 from embedding_serving.embed.cache import VectorCache
 from embedding_serving.embed.encoder import Encoder
 from embedding_serving.embed.metrics import Metrics
-from embedding_serving.embed.ratelimit import RateLimited, RateLimiter
 from embedding_serving.embed.scheduler import Priority, QueueFull
 from embedding_serving.embed.service import EmbeddingService, EmbedRequest
 from embedding_serving.embed.texts import InputType
 from embedding_serving.embed.tokens import TextTokenizer, TooManyTokens, Truncation
+from embedding_serving.http.ratelimit import RateLimited, RateLimiter
 from embedding_serving.prepared import PreparedModel
 from fixtures.models import minilm_directory
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ...contract.model import EngineName, Precision, SelfCheck
 from ...contract.reports import Outcome
+from ...failure import StartFailed
 from ...prepared import PROBES, REFERENCE
-from ..failure import StartFailed
 from ..tokens import TextTokenizer, Tokens, Truncation
 from .cpu import has_bfloat16
 from .engine import Engine, EngineUnavailable, LoadRequest

@@ -9,9 +9,9 @@ import orjson
 
 from ...contract.model import Task
 from ...contract.reports import ModelInfo
+from ...http.exchange import JSON, Header
 from ..engines.engine import Vectors
 from ..service import EmbeddingService
-from .exchange import JSON, Header
 from .fields import TextLimits
 from .problems import Dialect
 

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from ...contract.settings import EmbedSettings
+from ...http.body import kind, read_flag, shown
+from ...http.problems import ApiError, invalid
 from ..scheduler import Priority
 from ..texts import DEFAULT_INPUT_TYPE, InputType, parse_input_type
 from ..tokens import Truncation
-from .problems import ApiError, invalid
 
 PRIORITY_HEADER = b"x-embedding-priority"
 INTERACTIVE_TEXTS = 32
@@ -39,23 +38,13 @@ class Inputs:
         return len(self.texts) or len(self.token_ids)
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ApiError(400, "invalid_json", f"the body is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ApiError(400, "invalid_json", "the body is not a JSON object")
-    return value
-
-
 def read_inputs(body: dict[str, Any], name: str, limits: TextLimits) -> Inputs:
     """A string, a list of strings, the token ids of one text, or a list of those."""
     value = body.get(name)
     if isinstance(value, str):
         return Inputs(texts=_texts([value], name, limits, single=True), single=True)
     if not isinstance(value, list):
-        raise invalid(name, f"{name} is {_kind(value)}: it takes a text, a list of texts, or token ids")
+        raise invalid(name, f"{name} is {kind(value)}: it takes a text, a list of texts, or token ids")
     if not value:
         raise invalid(name, f"{name} is an empty list: it takes at least one text")
     if isinstance(value[0], str):
@@ -68,7 +57,7 @@ def read_inputs(body: dict[str, Any], name: str, limits: TextLimits) -> Inputs:
 def read_texts(body: dict[str, Any], name: str, limits: TextLimits) -> Sequence[str]:
     value = body.get(name)
     if not isinstance(value, list) or not value:
-        raise invalid(name, f"{name} is {_kind(value)}: it takes a list of at least one text")
+        raise invalid(name, f"{name} is {kind(value)}: it takes a list of at least one text")
     return _texts(value, name, limits)
 
 
@@ -82,7 +71,7 @@ def read_input_type(body: dict[str, Any], *names: str) -> InputType:
         if value is None:
             continue
         if not isinstance(value, str):
-            raise invalid(name, f"{name} is {_kind(value)}: it takes query or document")
+            raise invalid(name, f"{name} is {kind(value)}: it takes query or document")
         try:
             return parse_input_type(value)
         except ValueError as error:
@@ -102,25 +91,6 @@ def read_truncation(body: dict[str, Any]) -> Truncation:
     return Truncation(direction.lower())
 
 
-def read_flag(body: dict[str, Any], name: str, *, default: bool) -> bool:
-    value = body.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise invalid(name, f"{name} is {_kind(value)}: it takes true or false")
-    return value
-
-
-def read_choice(body: dict[str, Any], name: str, choices: Sequence[str]) -> str:
-    """The first choice where the member is absent."""
-    value = body.get(name)
-    if value is None:
-        return choices[0]
-    if value not in choices:
-        raise invalid(name, f"{name} is {_shown(value)}: it takes {' or '.join(choices)}")
-    return str(value)
-
-
 def read_priority(headers: dict[bytes, bytes], texts: int) -> Priority:
     name = headers.get(PRIORITY_HEADER)
     if name is None:
@@ -138,7 +108,7 @@ def check_dimensions(body: dict[str, Any], dimensions: int) -> None:
         return
     raise invalid(
         "dimensions",
-        f"dimensions is {_shown(value)}, but this model's vectors have {dimensions}: leave it out, "
+        f"dimensions is {shown(value)}, but this model's vectors have {dimensions}: leave it out, "
         "or set spec.model.dimensions of the EmbeddingModel",
     )
 
@@ -154,7 +124,7 @@ def _texts(values: Sequence[Any], name: str, limits: TextLimits, *, single: bool
 
 def _check_text(text: Any, field: str, limits: TextLimits) -> None:
     if not isinstance(text, str):
-        raise invalid(field, f"{field} is {_kind(text)}: it takes a text")
+        raise invalid(field, f"{field} is {kind(text)}: it takes a text")
     if not text:
         raise ApiError(400, "empty_text", f"{field} is empty: an empty text has no meaning to encode", field=field)
     size = len(text.encode())
@@ -181,15 +151,3 @@ def _check_count(values: Sequence[Any], name: str, limits: TextLimits) -> None:
     if len(values) > limits.max_texts:
         detail = f"{name} has {len(values)} texts, a request may have {limits.max_texts}: send several requests"
         raise ApiError(413, "too_many_texts", detail, field=name)
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "missing"
-    if isinstance(value, bool):
-        return "a boolean"
-    return {str: "a text", list: "a list", dict: "an object", int: "a number", float: "a number"}[type(value)]
-
-
-def _shown(value: Any) -> str:
-    return orjson.dumps(value).decode()[:80]

@@ -3,18 +3,19 @@
 Hot routes stay off FastAPI: with 32 vectors in an answer its validation costs several times the encoding to JSON.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Iterable
 
 from ...contract.settings import EmbedSettings
+from ...http.body import parse_object
+from ...http.exchange import Exchange, HungUp, Message, Receive, Send
+from ...http.problems import ApiError
+from ...http.ratelimit import client_id
 from ..lifecycle import Lifecycle, Phase
-from ..ratelimit import client_id
 from .call import Answer, Call, HotRoute
-from .exchange import Exchange, HungUp, Message, Receive, Send
-from .fields import TextLimits, parse_object
-from .problems import ApiError, error_of
+from .fields import TextLimits
+from .problems import error_of, render
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class Gate:
         try:
             client = client_id(exchange.headers.get(b"authorization"), exchange.address)
             call = Call(service, info, self._limits, client, exchange.headers, parse_object(body))
-            return await _unless_hung_up(exchange, route, call)
+            return await exchange.unless_hung_up(route.handle(call))
         finally:
             self._held_bytes -= len(body)
 
@@ -99,27 +100,4 @@ class Gate:
             extra={"request_id": exchange.request_id, "route": route.path, "status": error.status, "code": error.code},
         )  # fmt: skip
         if exchange.status is None:
-            await exchange.refuse(error, route.dialect)
-
-
-async def _unless_hung_up(exchange: Exchange, route: HotRoute, call: Call) -> Answer:
-    """Runs the route; a client that leaves takes its work along. Raises HungUp then."""
-    handler = asyncio.current_task()
-    hung_up = False
-
-    async def watch() -> None:
-        nonlocal hung_up
-        await exchange.hang_up()
-        hung_up = True
-        if handler is not None:
-            handler.cancel()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        return await route.handle(call)
-    except asyncio.CancelledError:
-        if hung_up and handler is not None and handler.uncancel() == 0:
-            raise HungUp from None
-        raise
-    finally:
-        watcher.cancel()
+            await exchange.refuse(error, render(error, route.dialect, exchange.request_id))

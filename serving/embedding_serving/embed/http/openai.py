@@ -9,10 +9,12 @@ from typing import Any
 
 from ...contract.model import Task
 from ...contract.reports import ModelInfo
+from ...http.body import read_choice
+from ...http.problems import ApiError, invalid
 from ..service import EmbedRequest, Encoded
 from .call import Answer, Call, HotRoute, json_answer, octets_answer
-from .fields import check_dimensions, read_choice, read_input_type, read_inputs, read_priority, read_truncation
-from .problems import ApiError, Dialect, invalid
+from .fields import check_dimensions, read_input_type, read_inputs, read_priority, read_truncation
+from .problems import Dialect
 
 
 async def embeddings(call: Call) -> Answer:

@@ -1,4 +1,4 @@
-"""Errors over HTTP: `application/problem+json` with a stable code; RFC 9457 lets a problem carry more members.
+"""Errors of the role as its clients read them: RFC 9457 lets a problem carry more members.
 
 Official clients read their own members: `error` as an object on the OpenAI route, `error` and `error_type` on TEI's.
 """
@@ -7,13 +7,11 @@ from enum import StrEnum
 
 import orjson
 
-from ...contract.problem import Problem
+from ...http.problems import ApiError, problem_of
+from ...http.ratelimit import AboveRateLimit, RateLimited
 from ..encoder import EncodeFailed, Encoder
-from ..ratelimit import AboveRateLimit, RateLimited
 from ..scheduler import LargerThanQueue, QueueFull
 from ..tokens import TooManyTokens, UnknownToken
-
-CONTENT_TYPE = b"application/problem+json"
 
 
 class Dialect(StrEnum):
@@ -22,36 +20,6 @@ class Dialect(StrEnum):
     OWN = "own"
     OPENAI = "openai"
     TEI = "tei"
-
-
-TITLES = {
-    400: "The request is not valid",
-    404: "Not found",
-    405: "Method not allowed",
-    408: "The request took too long to arrive",
-    413: "The request is too large",
-    429: "Too many requests",
-    500: "The server failed",
-    503: "The server is not ready",
-}
-
-
-class ApiError(Exception):
-    """What a client did wrong, or what it has to wait for. `field` is the path in the body: `input[3]`."""
-
-    def __init__(
-        self, status: int, code: str, detail: str, *, field: str | None = None, retry_after_seconds: int | None = None
-    ):
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.field = field
-        self.retry_after_seconds = retry_after_seconds
-
-
-def invalid(field: str | None, detail: str) -> ApiError:
-    return ApiError(400, "invalid_request", detail, field=field)
 
 
 def error_of(failure: Exception, texts_field: str, encoder: Encoder) -> ApiError | None:
@@ -81,14 +49,7 @@ def error_of(failure: Exception, texts_field: str, encoder: Encoder) -> ApiError
 
 
 def render(error: ApiError, dialect: Dialect, request_id: str) -> bytes:
-    problem = Problem(
-        code=error.code,
-        title=TITLES.get(error.status, "Error"),
-        status=error.status,
-        detail=error.detail,
-        field=error.field,
-        request_id=request_id,
-    ).model_dump(exclude_none=True)
+    problem = problem_of(error, request_id)
     if dialect is Dialect.OPENAI:
         problem["error"] = {
             "message": error.detail, "type": _openai_type(error.status), "param": error.field, "code": error.code

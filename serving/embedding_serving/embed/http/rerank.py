@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from ...contract.model import Task
+from ...http.body import read_flag
+from ...http.problems import invalid
 from ..engines.engine import Vectors
 from ..service import Encoded, RerankRequest
 from .call import Answer, Call, HotRoute, json_answer
-from .fields import read_flag, read_priority, read_text, read_texts, read_truncation
+from .fields import read_priority, read_text, read_texts, read_truncation
 from .openai import check_model
-from .problems import Dialect, invalid
+from .problems import Dialect
 
 
 async def rerank(call: Call) -> Answer:

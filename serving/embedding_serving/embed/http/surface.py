@@ -7,21 +7,21 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 
 from ...contract.model import Task
 from ...contract.reports import HEALTH_PATH, INFO_PATH, METRICS_PATH, READY_PATH, ModelInfo
+from ...http.problems import ApiError
+from ...http.surface import add_errors
 from ..lifecycle import Lifecycle, Phase
-from .exchange import Exchange
 from .openapi import document_hot_routes
-from .problems import CONTENT_TYPE, ApiError, Dialect, render
+from .problems import Dialect, render
 
 
 def build_surface(lifecycle: Lifecycle, version: str) -> FastAPI:
     app = FastAPI(title="Embedding server", version=version, description="Texts in, vectors out.", redoc_url=None)
     _add_health(app, lifecycle)
     _add_identity(app, lifecycle)
-    _add_errors(app)
+    add_errors(app, _render)
     document_hot_routes(app)
     return app
 
@@ -90,20 +90,6 @@ def _tei_info(info: ModelInfo) -> dict[str, Any]:
     }
 
 
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(ApiError)
-    async def api_error(request: Request, error: ApiError) -> Response:
-        headers = {"retry-after": str(error.retry_after_seconds)} if error.retry_after_seconds is not None else {}
-        dialect = Dialect.OPENAI if request.url.path.startswith("/v1/models") else Dialect.OWN
-        request_id = Exchange(request.scope, request.receive, request._send, closing=False).request_id
-        headers["x-request-id"] = request_id
-        return Response(render(error, dialect, request_id), error.status, headers, CONTENT_TYPE.decode())
-
-    @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 405:
-            return await api_error(
-                request, ApiError(405, "method_not_allowed", f"{request.url.path} does not take {request.method}")
-            )
-        detail = f"there is no {request.url.path} here: /openapi.json lists what is"
-        return await api_error(request, ApiError(error.status_code, "not_found", detail))
+def _render(error: ApiError, request: Request, request_id: str) -> bytes:
+    dialect = Dialect.OPENAI if request.url.path.startswith("/v1/models") else Dialect.OWN
+    return render(error, dialect, request_id)

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from ...contract.model import Normalize, Task
+from ...http.body import read_flag
+from ...http.problems import invalid
 from ..engines.engine import Vectors
 from ..service import EmbedRequest, Encoded
 from .call import Answer, Call, HotRoute, json_answer, octets_answer
 from .fields import (
     Inputs,
     check_dimensions,
-    read_flag,
     read_input_type,
     read_inputs,
     read_priority,
@@ -27,7 +28,7 @@ from .fields import (
     read_truncation,
 )
 from .openai import check_model
-from .problems import Dialect, invalid
+from .problems import Dialect
 
 
 async def embed(call: Call) -> Answer:

@@ -3,16 +3,17 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, TypeVar
 
 from .problems import CONTENT_TYPE as PROBLEM
-from .problems import ApiError, Dialect, render
+from .problems import ApiError, error_headers, render
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
+T = TypeVar("T")
 
 BODY_SECONDS = 30.0
 DISCARD_SECONDS = 2.0
@@ -32,8 +33,7 @@ class Exchange:
         self._closing = closing
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.address: str = (scope.get("client") or ("unknown", 0))[0]
-        given = self.headers.get(b"x-request-id", b"")
-        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        self.request_id = request_id_of(self.headers)
         self.status: int | None = None
 
     def wants(self, content_type: bytes) -> bool:
@@ -52,10 +52,28 @@ class Exchange:
             self._closing = True
             raise ApiError(408, "body_timeout", f"the body did not arrive within {deadline_seconds:.0f} s") from None
 
-    async def hang_up(self) -> None:
-        """Returns when the client has closed the connection. Only after the body was read."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+    async def unless_hung_up(self, work: Awaitable[T]) -> T:
+        """Runs `work`; a client that leaves takes it along. Raises HungUp then. Only after the body was read."""
+        handler = asyncio.current_task()
+        hung_up = False
+
+        async def watch() -> None:
+            nonlocal hung_up
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            hung_up = True
+            if handler is not None:
+                handler.cancel()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if hung_up and handler is not None and handler.uncancel() == 0:
+                raise HungUp from None
+            raise
+        finally:
+            watcher.cancel()
 
     async def answer(self, status: int, content_type: bytes, body: bytes, extra: Sequence[Header] = ()) -> None:
         self.status = status
@@ -70,10 +88,10 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
-    async def refuse(self, error: ApiError, dialect: Dialect) -> None:
-        wait = error.retry_after_seconds
-        extra = [(b"retry-after", b"%d" % wait)] if wait is not None else []
-        await self.answer(error.status, PROBLEM, render(error, dialect, self.request_id), extra)
+    async def refuse(self, error: ApiError, problem: bytes | None = None) -> None:
+        """problem: the body, where it is another than the plain problem document."""
+        body = render(error, self.request_id) if problem is None else problem
+        await self.answer(error.status, PROBLEM, body, error_headers(error))
 
     async def _read(self, max_bytes: int) -> bytes:
         message = await self._receive()
@@ -105,5 +123,11 @@ class Exchange:
             pass
 
 
+def request_id_of(headers: Mapping[bytes, bytes]) -> str:
+    """The client's own X-Request-Id, or a new one."""
+    given = headers.get(b"x-request-id", b"")
+    return given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
 def _too_large(max_bytes: int) -> ApiError:
-    return ApiError(413, "body_too_large", f"the body is larger than {max_bytes} bytes: send fewer texts in a request")
+    return ApiError(413, "body_too_large", f"the body is larger than {max_bytes} bytes: send less in a request")

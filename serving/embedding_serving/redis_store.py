@@ -14,8 +14,6 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from .metrics import Metrics
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -26,8 +24,11 @@ MAX_CONNECTIONS = 32
 
 
 class RedisStore:
-    def __init__(self, url: str, metrics: Metrics) -> None:
-        """Raises ValueError for an URL that is not one; the message does not repeat it, it may hold a password."""
+    def __init__(self, url: str, report: Callable[[bool], None]) -> None:
+        """report: told whether Redis answers, at the start and whenever it changes.
+
+        Raises ValueError for an URL that is not one; the message does not repeat it, it may hold a password.
+        """
         try:
             pool = redis.BlockingConnectionPool.from_url(
                 url,
@@ -40,11 +41,11 @@ class RedisStore:
         except ValueError:
             raise ValueError("redis_url is not a redis://, rediss:// or unix:// URL") from None
         self._client = redis.Redis.from_pool(pool)
-        self._metrics = metrics
+        self._report = report
         self._failures = 0
         self._answered = False
         self._closed_again_at = 0.0
-        metrics.shared_cache(up=False)
+        report(False)
 
     async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """An entry or None a key; all None while Redis does not answer."""
@@ -87,12 +88,12 @@ class RedisStore:
             return
         self._closed_again_at = time.monotonic() + OPEN_SECONDS
         if self._failures == FAILURES_TO_OPEN:
-            log.warning("the shared cache does not answer (%s); texts are computed until it does", type(error).__name__)
-            self._metrics.shared_cache(up=False)
+            log.warning("the shared cache does not answer (%s); it is done without until then", type(error).__name__)
+            self._report(False)
 
     def _recovered(self) -> None:
         if self._failures >= FAILURES_TO_OPEN:
             log.info("the shared cache answers again")
         self._failures = 0
         self._answered = True
-        self._metrics.shared_cache(up=True)
+        self._report(True)

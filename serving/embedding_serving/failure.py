@@ -1,6 +1,6 @@
 """Why this process cannot serve: what the operator reads in the pod's termination message."""
 
-from ..contract.reports import Outcome
+from .contract.reports import Outcome
 
 
 class StartFailed(Exception):
