@@ -1,1 +1,1 @@
-"""Length-prefixed frames between gateways and shards."""
+"""Frames between gateways and shards: persistent, pipelined connections whose messages are a JSON head and raw bytes."""
