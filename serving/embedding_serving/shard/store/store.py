@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ...contract.admin import Answer, FeedSource, Message, Refusal
 from ...contract.index import FieldIndex, FieldType
@@ -127,7 +127,11 @@ class Store:
         deleted = 0
         for start in range(0, len(ids), DELETED_AT_ONCE):
             part = ids[start : start + DELETED_AT_ONCE]
-            deleted += await self._submitted(lambda tx, part=part: tx.delete_all(generation, fingerprint, part), len(part))  # type: ignore[misc]
+
+            def delete(transaction: Transaction, part: list[str] = part) -> int:
+                return transaction.delete_all(generation, fingerprint, part)
+
+            deleted += await self._submitted(delete, len(part))
         await self._submitted(lambda transaction: transaction.finish_request(request_id, issued_at, deleted))
         return deleted
 
@@ -169,10 +173,11 @@ class Store:
         """Enters rows that were there before a field was declared; until then filters on it read every document."""
         while (pending := self._fields.pending()) is not None:
             numbers, upto, above = pending
-            reached = await self._submitted(
-                lambda transaction, n=numbers, a=above, u=upto: transaction.index_fields(n, a, u),
-                2_000,  # type: ignore[misc]
-            )
+
+            def enter(transaction: Transaction, numbers: Any = numbers, above: int = above, upto: int = upto) -> int:
+                return transaction.index_fields(numbers, above, upto)
+
+            reached = await self._submitted(enter, 2_000)
             if reached < upto:
                 self._fields.reached(reached)
             else:

@@ -1,0 +1,183 @@
+"""Copies: whatever is read from a feed, in whatever pages and with whatever interruptions, ends as the source is."""
+
+from collections.abc import Callable
+
+import pytest
+
+from embedding_serving.contract.admin import FeedSource, Follow, Refusal
+from embedding_serving.contract.index import ring_range, shard_of
+from embedding_serving.shard.store.records import Change, Identity, Lease, Op, Page, Refused
+
+from .conftest import Shard, vector
+
+WHOLE = {"lower": 0, "upper": 1 << 64}
+
+
+async def follow(copy: Shard, source: Shard) -> None:
+    history = source.store.state.protocol.history
+    await copy.store.follow(FeedSource(shard=0, history=history, host="source", with_vectors=True))
+    followed = copy.store.state.sources[0]
+    await source.store.lease(Lease("copy", followed.nonce, followed.cursor))
+
+
+def pull(copy: Shard, source: Shard, limit: int = 500) -> Page:
+    followed = copy.store.state.sources[0]
+    lease = Lease("copy", followed.nonce, followed.cursor)
+    return source.store.pull(lease, followed.history, **WHOLE, with_vectors=True, limit=limit)
+
+
+async def catch_up(copy: Shard, source: Shard, limit: int = 3) -> None:
+    while True:
+        page = pull(copy, source, limit)
+        await copy.store.apply_page(0, copy.store.state.sources[0].nonce, page)
+        if page.upto >= page.position:
+            return
+
+
+def same(copy: Shard, source: Shard) -> bool:
+    return copy.store.state.counters.digest == source.store.state.counters.digest
+
+
+async def test_a_copy_ends_as_its_source(shard: Shard, make: Callable[..., Shard]) -> None:
+    copy = make("copy")
+    for number in range(10):
+        await shard.put(f"d{number}")
+    await follow(copy, shard)
+    await catch_up(copy, shard)
+    await shard.delete("d3")
+    await shard.put("d4", "changed")
+    copy.reopen()
+    await catch_up(copy, shard)
+    assert same(copy, shard)
+    assert copy.text_of("d3") is None
+    assert copy.text_of("d4") == "changed"
+    assert len(copy.store.reader.live_rows(0)) == 9
+
+
+async def test_a_page_is_applied_once_and_in_order(shard: Shard, make: Callable[..., Shard]) -> None:
+    copy = make("copy")
+    for number in range(6):
+        await shard.put(f"d{number}")
+    await follow(copy, shard)
+    first = pull(copy, shard, 3)
+    await copy.store.apply_page(0, copy.store.state.sources[0].nonce, first)
+    with pytest.raises(Refused) as refused:
+        await copy.store.apply_page(0, copy.store.state.sources[0].nonce, first)
+    assert refused.value.code is Refusal.NOT_CAUGHT_UP
+    assert copy.store.state.sources[0].cursor == first.upto
+
+
+async def test_a_remembered_request_travels_with_the_feed(shard: Shard, make: Callable[..., Shard]) -> None:
+    copy = make("copy")
+    change = Change(Op.PUT, "a", "one", vector=vector(1))
+    (first,) = await shard.write(change, request_id="same")
+    await shard.put("a", "two")
+    await follow(copy, shard)
+    await catch_up(copy, shard)
+    await copy.admit(2)
+    assert await copy.write(change, request_id="same") == [first]
+    assert copy.text_of("a") == "two"
+
+
+async def test_tombstones_stay_until_every_lease_has_passed_them(shard: Shard, make: Callable[..., Shard]) -> None:
+    copy = make("copy")
+    await shard.put("a")
+    await follow(copy, shard)
+    await catch_up(copy, shard)
+    await shard.delete("a")
+    assert shard.store.state.counters.tombstones == 1
+    await shard.store.purge()
+    assert shard.store.state.counters.tombstones == 1
+    await catch_up(copy, shard)
+    pull(copy, shard)
+    await shard.store.purge()
+    assert shard.store.state.counters.tombstones == 0
+    assert same(copy, shard)
+
+
+async def test_a_copy_behind_its_own_lease_must_begin_again(shard: Shard, make: Callable[..., Shard]) -> None:
+    copy = make("copy")
+    for number in range(6):
+        await shard.put(f"d{number}")
+    await follow(copy, shard)
+    await catch_up(copy, shard)
+    pull(copy, shard)
+    followed = copy.store.state.sources[0]
+    with pytest.raises(Refused) as refused:
+        shard.store.pull(Lease("copy", followed.nonce, 3), followed.history, **WHOLE, with_vectors=True, limit=3)
+    assert refused.value.code is Refusal.RESET
+
+
+async def test_reading_again_drops_what_the_source_no_longer_has_and_serves_meanwhile(
+    shard: Shard, make: Callable[..., Shard]
+) -> None:
+    copy = make("copy")
+    for number in range(6):
+        await shard.put(f"d{number}")
+    await follow(copy, shard)
+    await catch_up(copy, shard)
+    await shard.delete("d0")
+    await copy.store.restart_source(0)
+    followed = copy.store.state.sources[0]
+    await shard.store.lease(Lease("copy", followed.nonce, 0))
+    await shard.store.purge()  # the tombstone is gone: only its absence tells
+    await copy.store.apply_page(0, followed.nonce, pull(copy, shard, 2))
+    assert copy.text_of("d0") == "text"
+    await catch_up(copy, shard)
+    assert copy.text_of("d0") is None
+    assert same(copy, shard)
+
+
+async def test_another_history_is_not_read_on(shard: Shard, make: Callable[..., Shard]) -> None:
+    copy = make("copy")
+    await shard.put("a")
+    await follow(copy, shard)
+    other = make("other")
+    with pytest.raises(Refused) as refused:
+        pull(copy, other)
+    assert refused.value.code is Refusal.WRONG_HISTORY
+    with pytest.raises(Refused):
+        await copy.store.apply_page(0, copy.store.state.sources[0].nonce, Page("else", 0, 1, 1, [], []))
+
+
+async def test_an_older_version_never_replaces_a_newer_one(shard: Shard, make: Callable[..., Shard]) -> None:
+    copy = make("copy")
+    await shard.put("a", "old")
+    page_of_old = shard.store.reader.feed(shard.store.state.protocol.history, 0, 0, 1 << 64, with_vectors=True, limit=9)
+    await follow(copy, shard)
+    await shard.put("a", "new")
+    await catch_up(copy, shard)
+    cursor = copy.store.state.sources[0].cursor
+    replayed = Page(page_of_old.history, cursor, cursor + 1, cursor + 1, page_of_old.rows, ())
+    await copy.store.apply_page(0, copy.store.state.sources[0].nonce, replayed)
+    assert copy.text_of("a") == "new"
+
+
+async def test_two_shards_become_three_without_loss(make: Callable[..., Shard]) -> None:
+    sources = [make(f"old{n}", identity=Identity(1, n, 2, "f1", 4)) for n in range(2)]
+    for source in sources:
+        await source.admit()
+    ids = [f"document {number}" for number in range(200)]
+    for id_ in ids:
+        await sources[shard_of(id_, 2)].put(id_)
+    for target in range(3):
+        new = make(f"new{target}", identity=Identity(2, target, 3, "f2", 4))
+        lower, upper = ring_range(target, 3)
+        wanted = [
+            FeedSource(shard=n, history=source.store.state.protocol.history, host=str(n), lower=lower, upper=upper)
+            for n, source in enumerate(sources)
+        ]
+        await new.store.command(Follow(epoch=2, history=new.store.state.protocol.history, sources=tuple(wanted)))
+        for followed in new.store.state.sources:
+            source = sources[followed.shard]
+            await source.store.lease(Lease(f"g2-s{target}", followed.nonce, 0))
+            page = source.store.pull(
+                Lease(f"g2-s{target}", followed.nonce, 0),
+                followed.history,
+                lower=lower,
+                upper=upper,
+                with_vectors=True,
+                limit=500,
+            )
+            await new.store.apply_page(followed.shard, followed.nonce, page)
+        assert {id_ for id_ in ids if new.text_of(id_)} == {id_ for id_ in ids if shard_of(id_, 3) == target}
