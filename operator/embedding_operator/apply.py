@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .kube import Conflict, Fenced, Kube, KubeError
-from .observe import controlled_by
+from .observe.eyes import controlled_by
 from .plan.diff import identity
 from .plan.model import Delete, Ensure, Scale, Step
-from .resources import EMBEDDING_MODEL, Manifest, Resource
+from .resources import Manifest, Resource
 
 INVALID = 422
 PASSING = frozenset({0, 401, 409, 429})
@@ -36,6 +36,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Owner:
+    kind: str
     namespace: str
     name: str
     uid: str
@@ -120,7 +121,7 @@ def _of_a_namesake(live: Manifest, owner: Owner) -> bool:
     """The child of an owner that was deleted and made again: garbage collection has not come to it yet."""
     return any(
         reference.get("controller")
-        and reference.get("kind") == EMBEDDING_MODEL.kind
+        and reference.get("kind") == owner.kind
         and reference.get("name") == owner.name
         and reference.get("uid") != owner.uid
         for reference in live["metadata"].get("ownerReferences", [])

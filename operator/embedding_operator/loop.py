@@ -13,12 +13,12 @@ from . import status
 from .apply import Owner, apply
 from .build.installation import Installation
 from .dataplane import DataPlane
+from .kinds import KINDS, Kind
 from .kube import Fenced, Kube, KubeError, NotFound
 from .lanes import Key
 from .metrics import RECONCILE_SECONDS, RECONCILES
-from .observe import observe_model
-from .plan.embedding_model import plan
-from .resources import EMBEDDING_MODEL, EVENT, Manifest
+from .observe.eyes import Eyes
+from .resources import EVENT, GROUP_VERSION, Manifest
 from .status import Condition, EventIntent
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,7 @@ class Reconciler:
 
     def __init__(self, kube: Kube, data_plane: DataPlane, at: Installation, identity: str) -> None:
         self._kube = kube
-        self._data_plane = data_plane
-        self._at = at
+        self._eyes = Eyes(kube, data_plane, at)
         self._identity = identity
         self._settled: set[tuple[str, str, str]] = set()
 
@@ -47,33 +46,33 @@ class Reconciler:
         started = time.monotonic()
         outcome = "error"
         try:
-            again = await self._embedding_model(key)
+            again = await self._look(KINDS[key.kind], key)
             outcome = "ok"
             return again
         finally:
             RECONCILES.labels(key.kind, outcome).inc()
             RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - started)
 
-    async def _embedding_model(self, key: Key) -> float | None:
+    async def _look(self, kind: Kind[Any], key: Key) -> float | None:
         try:
-            snapshot = await observe_model(self._kube, self._data_plane, self._at, key.namespace, key.name)
+            snapshot = await kind.observe(self._eyes, key.namespace, key.name)
         except ValidationError as error:
-            await self._unreadable(key, error)
+            await self._unreadable(kind, key, error)
             return None
         if snapshot is None:
             return None
         snapshot = replace(snapshot, settled=frozenset(self._settled))
-        decided = plan(snapshot)
-        uid = snapshot.model.metadata.uid
-        outcome = await apply(self._kube, Owner(key.namespace, key.name, uid), decided.steps)
+        decided = kind.plan(snapshot)
+        uid = snapshot.metadata.uid
+        outcome = await apply(self._kube, Owner(key.kind, key.namespace, key.name, uid), decided.steps)
         self._remember(outcome.settled)
         again = decided.requeue_after_seconds
         if outcome.strangers or outcome.failures:
             told = replace(snapshot, strangers=frozenset(outcome.strangers), failures=tuple(outcome.failures))
-            decided = plan(told)
+            decided = kind.plan(told)
             again = RETRY_STRANGER_SECONDS if outcome.strangers else RETRY_REFUSED_SECONDS
         if decided.status is not None:
-            await self._write_status(key, dict(decided.status))
+            await self._write_status(kind, key, dict(decided.status))
         await self._tell(key, uid, decided.events)
         if outcome.worth_a_retry:
             raise Incomplete("; ".join(outcome.failures))
@@ -85,16 +84,16 @@ class Reconciler:
             self._settled.clear()
         self._settled |= settled
 
-    async def _write_status(self, key: Key, wanted: Manifest) -> None:
+    async def _write_status(self, kind: Kind[Any], key: Key, wanted: Manifest) -> None:
         manifest = {"metadata": {"name": key.name, "namespace": key.namespace}, "status": wanted}
         try:
-            await self._kube.apply_status(EMBEDDING_MODEL, manifest)
+            await self._kube.apply_status(kind.resource, manifest)
         except NotFound:
             logger.info("%s was deleted meanwhile", key)
 
-    async def _unreadable(self, key: Key, error: ValidationError) -> None:
+    async def _unreadable(self, kind: Kind[Any], key: Key, error: ValidationError) -> None:
         """An object that the CRD let pass and the models do not: an older or newer CRD is installed."""
-        live = await self._kube.get(EMBEDDING_MODEL, key.namespace, key.name)
+        live = await self._kube.get(kind.resource, key.namespace, key.name)
         if live is None:
             return
         first = error.errors()[0]
@@ -105,7 +104,7 @@ class Reconciler:
         merged = status.merge(previous, decided, live["metadata"]["generation"], datetime.now(UTC))
         others = [condition for condition in previous if condition["type"] not in ("Stalled", "Reconciling")]
         if [c for c in previous if c["type"] == "Stalled"] != merged:
-            await self._write_status(key, live.get("status", {}) | {"conditions": [*others, *merged]})
+            await self._write_status(kind, key, live.get("status", {}) | {"conditions": [*others, *merged]})
             await self._tell(key, live["metadata"]["uid"], status.transitions(previous, decided))
 
     async def _tell(self, key: Key, uid: str, events: Sequence[EventIntent]) -> None:
@@ -130,7 +129,7 @@ def _event(key: Key, uid: str, event: EventIntent, identity: str) -> Manifest:
         "type": event.type,
         "note": event.message,
         "regarding": {
-            "apiVersion": EMBEDDING_MODEL.api_version,
+            "apiVersion": GROUP_VERSION,
             "kind": key.kind,
             "name": key.name,
             "namespace": key.namespace,

@@ -26,17 +26,23 @@ class Resource:
 
 
 GROUP = "embedding-operator.io"
+GROUP_VERSION = f"{GROUP}/v1alpha1"
 EMBEDDING_MODEL = Resource(GROUP, "v1alpha1", "embeddingmodels", "EmbeddingModel")
 VECTOR_INDEX = Resource(GROUP, "v1alpha1", "vectorindexes", "VectorIndex")
 SEARCH_SERVICE = Resource(GROUP, "v1alpha1", "searchservices", "SearchService")
 
 DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
+STATEFUL_SET = Resource("apps", "v1", "statefulsets", "StatefulSet")
 SERVICE = Resource("", "v1", "services", "Service")
 SERVICE_ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
+PVC = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 POD = Resource("", "v1", "pods", "Pod")
 HPA = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 PDB = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+INGRESS = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
+HTTP_ROUTE = Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
+SECRET = Resource("", "v1", "secrets", "Secret")
 LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENT = Resource("events.k8s.io", "v1", "events", "Event")

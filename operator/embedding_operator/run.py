@@ -14,12 +14,12 @@ from . import triggers
 from .apiserver import ApiServer, connect
 from .build.installation import Installation
 from .dataplane import HTTPDataPlane
+from .kinds import KINDS
 from .kube import KubeError, NotFound
 from .lanes import Key
 from .leader import LeaseLock, lead
 from .loop import Reconciler
 from .queue import WorkQueue
-from .resources import EMBEDDING_MODEL
 from .settings import OperatorSettings
 
 logger = logging.getLogger(__name__)
@@ -112,16 +112,18 @@ async def _resync(queue: WorkQueue, kube: ApiServer, settings: OperatorSettings)
         await asyncio.sleep(settings.resync_seconds)
         for namespace in settings.watch_namespaces or (None,):
             with contextlib.suppress(KubeError):
-                for live in await kube.list(EMBEDDING_MODEL, namespace):
-                    meta = live["metadata"]
-                    spread = random.uniform(0, settings.resync_seconds / 10)  # noqa: S311 - spreads load
-                    queue.add(Key(EMBEDDING_MODEL.kind, meta["namespace"], meta["name"]), spread)
+                for kind in KINDS.values():
+                    for live in await kube.list(kind.resource, namespace):
+                        meta = live["metadata"]
+                        spread = random.uniform(0, settings.resync_seconds / 10)  # noqa: S311 - spreads load
+                        queue.add(Key(kind.resource.kind, meta["namespace"], meta["name"]), spread)
 
 
 async def _installed(kube: ApiServer, settings: OperatorSettings) -> None:
     namespace = settings.watch_namespaces[0] if settings.watch_namespaces else None
     try:
-        await kube.list(EMBEDDING_MODEL, namespace)
+        for kind in KINDS.values():
+            await kube.list(kind.resource, namespace)
     except NotFound as error:
         raise NotInstalled("the CRDs are not installed: kubectl apply --server-side -f crds/") from error
 

@@ -1,6 +1,6 @@
 """From watch events to keys: the only file with kopf's decorators. Handlers enqueue and write nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import kopf
@@ -13,17 +13,35 @@ from .resources import (
     DEPLOYMENT,
     EMBEDDING_MODEL,
     HPA,
+    INGRESS,
     NETWORK_POLICY,
     PDB,
     POD,
+    PVC,
+    SEARCH_SERVICE,
     SERVICE,
     SERVICE_ACCOUNT,
+    STATEFUL_SET,
     VECTOR_INDEX,
     Resource,
 )
 
-CHILDREN = (DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, CONFIG_MAP, HPA, PDB, NETWORK_POLICY, POD)
-NOISE = {HPA: ("currentMetrics", "lastScaleTime")}
+OWNERS = (EMBEDDING_MODEL, VECTOR_INDEX, SEARCH_SERVICE)
+CHILDREN = (
+    DEPLOYMENT,
+    STATEFUL_SET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    CONFIG_MAP,
+    HPA,
+    PDB,
+    NETWORK_POLICY,
+    INGRESS,
+    PVC,
+    POD,
+)
+KINDS_BY_PLURAL = {owner.plural: owner.kind for owner in OWNERS}
+NOISE = {HPA: ("currentMetrics", "lastScaleTime"), VECTOR_INDEX: ("documents", "bytes", "recall", "shards")}
 """Members of status that change all the time and decide nothing."""
 
 IDLE_SECONDS = 0.5
@@ -37,30 +55,41 @@ def registry(queue: WorkQueue, stopping: Callable[[], object] = lambda: None) ->
     """Handlers for everything that can make a reconcile worthwhile. `stopping` is called when kopf begins to stop."""
     handlers = kopf.OperatorRegistry()
     _beginning_and_end(handlers, stopping)
-    seen = _Seen()
-
-    def look(type_: str | None, namespace: str, name: str) -> None:
-        queue.add(Key(EMBEDDING_MODEL.kind, namespace, name), LISTED_SECONDS if type_ is None else None)
-
-    async def on_model(type: str | None, body: kopf.RawBody, name: str, namespace: str, **_: Any) -> None:  # noqa: A002 - kopf's name
-        if seen.news(type, body, with_status=False):
-            look(type, namespace, name)
-
-    async def on_child(type: str | None, body: kopf.RawBody, labels: dict[str, str], resource: kopf.Resource, **_: Any) -> None:  # noqa: A002
-        owner = labels.get(names.OWNER_MODEL) or _controller(body)
-        if owner and seen.news(type, body, with_status=True, plural=resource.plural):
-            look(type, body["metadata"]["namespace"], owner)
-
-    async def on_index(type: str | None, spec: dict[str, Any], namespace: str, **_: Any) -> None:  # noqa: A002
-        model = spec.get("modelRef", {}).get("name")
-        if model:
-            look(type, namespace, model)
-
-    _watch(handlers, EMBEDDING_MODEL, on_model)
-    _watch(handlers, VECTOR_INDEX, on_index)
+    seeing = _Seeing(queue)
+    for owner in OWNERS:
+        _watch(handlers, owner, seeing.owner)
     for child in CHILDREN:
-        _watch(handlers, child, on_child)
+        _watch(handlers, child, seeing.child)
     return handlers
+
+
+class _Seeing:
+    """What an event means: whose turn it is to be looked at."""
+
+    def __init__(self, queue: WorkQueue) -> None:
+        self._queue = queue
+        self._seen = _Seen()
+        self._references = _References()
+
+    async def owner(self, type: str | None, body: kopf.RawBody, resource: kopf.Resource, **_: Any) -> None:  # noqa: A002 - kopf's name
+        key = _key(KINDS_BY_PLURAL[resource.plural], body)
+        named = self._references.note(key, body, gone=type == "DELETED")
+        if self._seen.news(type, body, with_status=False):
+            self._look(type, {key} | {other for other in named if other.kind == EMBEDDING_MODEL.kind})
+        if self._seen.news(type, body, with_status=True, plural=resource.plural):
+            self._look(type, self._references.to(key))
+
+    async def child(self, type: str | None, body: kopf.RawBody, resource: kopf.Resource, **_: Any) -> None:  # noqa: A002
+        if not self._seen.news(type, body, with_status=True, plural=resource.plural):
+            return
+        keys = _concerned(body)
+        self._look(type, keys)
+        if resource.plural == CONFIG_MAP.plural:  # a route: those who search by it want it at once
+            self._look(type, {user for key in keys for user in self._references.to(key)})
+
+    def _look(self, type_: str | None, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._queue.add(key, LISTED_SECONDS if type_ is None else None)
 
 
 def _beginning_and_end(handlers: kopf.OperatorRegistry, stopping: Callable[[], object]) -> None:
@@ -110,32 +139,72 @@ class _NothingKept(kopf.DiffBaseStorage):
         raise NotImplementedError("the operator keeps nothing in an object's annotations")
 
 
-def _controller(body: kopf.RawBody) -> str | None:
-    """The owner of a child that has lost the label which names it."""
+def _key(kind: str, body: kopf.RawBody) -> Key:
+    return Key(kind, str(body["metadata"]["namespace"]), str(body["metadata"]["name"]))
+
+
+def _concerned(body: kopf.RawBody) -> set[Key]:
+    """The owner of a child, by label or, where it has lost that, by reference; and the models that it reads from."""
     metadata: Any = body["metadata"]
-    references: list[dict[str, Any]] = metadata.get("ownerReferences", [])
-    for reference in references:
-        if reference.get("controller") and reference.get("kind") == EMBEDDING_MODEL.kind:
-            return str(reference["name"])
-    return None
+    labels: dict[str, str] = metadata.get("labels") or {}
+    namespace = metadata["namespace"]
+    found = {Key(owner.kind, namespace, labels[label]) for owner in OWNERS if (label := names.owner_label(owner)) in labels}
+    found |= {Key(EMBEDDING_MODEL.kind, namespace, model) for model in names.models_used(labels)}
+    for reference in metadata.get("ownerReferences") or []:
+        if reference.get("controller") and reference.get("kind") in {owner.kind for owner in OWNERS}:
+            found.add(Key(reference["kind"], namespace, reference["name"]))
+    return found
+
+
+class _References:
+    """Which objects name which others in their spec, so that news of the one is a look at the other."""
+
+    def __init__(self) -> None:
+        self._of: dict[Key, frozenset[Key]] = {}
+        self._to: dict[Key, set[Key]] = {}
+
+    def note(self, key: Key, body: kopf.RawBody, *, gone: bool) -> frozenset[Key]:
+        """What the object names, or named until just now."""
+        spec: dict[str, Any] = {} if gone else body.get("spec") or {}
+        named = {
+            (EMBEDDING_MODEL, (spec.get("modelRef") or {}).get("name")),
+            (EMBEDDING_MODEL, ((spec.get("rerank") or {}).get("modelRef") or {}).get("name")),
+            (VECTOR_INDEX, (spec.get("indexRef") or {}).get("name")),
+            (VECTOR_INDEX, (spec.get("fallbackIndexRef") or {}).get("name")),
+        }
+        now = frozenset(Key(resource.kind, key.namespace, name) for resource, name in named if name)
+        before = self._of.pop(key, frozenset())
+        for other in before:
+            self._to[other].discard(key)
+            if not self._to[other]:
+                del self._to[other]
+        if now:
+            self._of[key] = now
+        for other in now:
+            self._to.setdefault(other, set()).add(key)
+        return before | now
+
+    def to(self, key: Key) -> frozenset[Key]:
+        """What names the object."""
+        return frozenset(self._to.get(key, ()))
 
 
 class _Seen:
     """Remembers what of an object matters, so that our own status writes and an HPA's measurements wake nobody."""
 
     def __init__(self) -> None:
-        self._digests: dict[str, str] = {}
+        self._digests: dict[tuple[str, bool], str] = {}
 
     def news(self, type_: str | None, body: kopf.RawBody, *, with_status: bool, plural: str = "") -> bool:
         meta = body["metadata"]
         uid = str(meta.get("uid"))
         if type_ == "DELETED":
-            self._digests.pop(uid, None)
+            self._digests.pop((uid, with_status), None)
             return True
         digest = names.digest([_spec_side(meta, body), _status_side(body, plural) if with_status else None])
-        if self._digests.get(uid) == digest:
+        if self._digests.get((uid, with_status)) == digest:
             return type_ is None  # listed again after a gap: look once more
-        self._digests[uid] = digest
+        self._digests[uid, with_status] = digest
         return True
 
 

@@ -1,6 +1,6 @@
 {{- /*
-What the operator does in a namespace that it acts in, and no more. It reads no Secrets: pods mount those, and what is
-wrong with one is learnt from the pods' status. It writes no RBAC objects, so it can give nobody a right.
+What the operator does in a namespace that it acts in, and no more. It reads no Secrets there: pods mount those, and
+what is wrong with one is learnt from the pods. It writes no RBAC objects, so it can give nobody a right.
 Server-side apply needs `patch`, and `create` where the object is new; what an apply can't mend is replaced, by `update`.
 No spec of our own kinds is ever written.
 */ -}}
@@ -16,10 +16,10 @@ No spec of our own kinds is ever written.
   resources: [embeddingmodels/finalizers, vectorindexes/finalizers, searchservices/finalizers]
   verbs: [update]
 - apiGroups: [apps]
-  resources: [deployments]
+  resources: [deployments, statefulsets]
   verbs: [get, list, watch, create, patch, update, delete]
 - apiGroups: [apps]
-  resources: [deployments/scale]
+  resources: [deployments/scale, statefulsets/scale]
   verbs: [patch]
 - apiGroups: [""]
   resources: [services, serviceaccounts, configmaps]
@@ -31,13 +31,21 @@ No spec of our own kinds is ever written.
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, update, delete]
 - apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
+  resources: [networkpolicies, ingresses]
   verbs: [get, list, watch, create, patch, update, delete]
-# Why a pod does not run is told in the status of the object that it belongs to.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, update, delete]
+# Volumes are made by the StatefulSets. They are made larger, and given an owner where the index says that they go with it;
+# those of copies that are no more are deleted then.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, patch, delete]
+# Why a pod does not run, or a volume is not there, is told in the status of the object that it belongs to.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create]
+  verbs: [create, list]
 {{- end -}}

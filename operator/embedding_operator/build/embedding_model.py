@@ -2,12 +2,12 @@
 
 import json
 
-from embedding_serving.contract.settings import ADMIN_PORT, API_PORT
+from embedding_serving.contract.settings import API_PORT
 
-from ..api.autoscaling import MetricTarget, MetricType
+from ..api.autoscaling import MetricType
 from ..api.embeddingmodel import EmbeddingModel, Model, Strategy
-from ..resources import DEPLOYMENT, Manifest
-from . import embed_pod, names
+from ..resources import DEPLOYMENT, EMBEDDING_MODEL, Manifest
+from . import embed_pod, names, objects
 from .installation import Installation
 
 MODEL_KEY = "model"
@@ -29,70 +29,36 @@ def revision_of(model: Model) -> str:
 
 
 def service_account(owner: EmbeddingModel) -> Manifest:
-    """An identity without rights, and without a token in the pods."""
-    name = owner.metadata.name
-    return {
-        "metadata": names.owned(owner, names.embed(name), names.model_labels(name)),
-        "automountServiceAccountToken": False,
-    }
+    return objects.service_account(_of_model(owner))
 
 
 def service(owner: EmbeddingModel, revision: str) -> Manifest:
     """The stable Service, for people: it selects the pods of one revision."""
-    name = owner.metadata.name
-    return {
-        "metadata": names.owned(owner, names.embed(name), names.model_labels(name)),
-        "spec": {
-            "selector": names.revision_selector(name, revision),
-            "ports": [_port("http", API_PORT), _port("admin", ADMIN_PORT)],
-        },
-    }
+    return objects.service(_of_model(owner), names.revision_selector(owner.metadata.name, revision), http=API_PORT)
 
 
 def network_policy(owner: EmbeddingModel, models: list[Model], at: Installation) -> Manifest:
     """Who may reach the pods, and whom they may reach. Other namespaces need a policy of their user's own."""
-    name = owner.metadata.name
-    selector = {key: value for key, value in names.model_labels(name).items() if key in (names.COMPONENT, names.INSTANCE)}
-    operator = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": at.operator_namespace}}}
-    egress: list[Manifest] = [{"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}]
+    egress = [objects.DNS_EGRESS]
     fetches = any(model.source.hugging_face or model.source.http for model in models)
     if fetches or owner.spec.cache.redis_secret_ref:
-        egress.append({"ports": [{"protocol": "TCP"}]})
-    return {
-        "metadata": names.owned(owner, names.embed(name), names.model_labels(name)),
-        "spec": {
-            "podSelector": {"matchLabels": selector},
-            "policyTypes": ["Ingress", "Egress"],
-            "ingress": [
-                {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": API_PORT}]},
-                {"from": [{"podSelector": {}}, operator], "ports": [{"protocol": "TCP", "port": ADMIN_PORT}]},
-            ],
-            "egress": egress,
-        },
-    }
+        egress.append(objects.ANY_TCP_EGRESS)
+    ingress = [{"from": [{"podSelector": {}}], "ports": [objects.tcp(API_PORT)]}, objects.admin_ingress(at)]
+    return objects.network_policy(_of_model(owner), names.model_selector(owner.metadata.name), ingress, egress)
 
 
 def record(owner: EmbeddingModel, model: Model, revision: str, fingerprint: str | None) -> Manifest:
     """What a revision is, kept while it stands: its spec.model, for when the owner's has moved on, and its fingerprint."""
-    name = owner.metadata.name
     data = {MODEL_KEY: json.dumps(model.manifest(), sort_keys=True)}
     if fingerprint:
         data[embed_pod.FINGERPRINT_KEY] = fingerprint
-    metadata = names.owned(owner, names.embed_revision(name, revision), names.revision_labels(name, revision))
-    return {"metadata": metadata, "data": data}
+    return {"metadata": _of_revision(owner, revision), "data": data}
 
 
 def headless_service(owner: EmbeddingModel, revision: str) -> Manifest:
     """One A record a ready pod, for gateways that spread requests themselves."""
-    name = owner.metadata.name
-    return {
-        "metadata": names.owned(owner, names.embed_revision(name, revision), names.revision_labels(name, revision)),
-        "spec": {
-            "clusterIP": "None",
-            "selector": names.revision_selector(name, revision),
-            "ports": [_port("http", API_PORT), _port("admin", ADMIN_PORT)],
-        },
-    }
+    selector = names.revision_selector(owner.metadata.name, revision)
+    return objects.headless_service(_of_revision(owner, revision), selector, http=API_PORT)
 
 
 def deployment(owner: EmbeddingModel, model: Model, revision: str, at: Installation) -> Manifest:
@@ -100,7 +66,7 @@ def deployment(owner: EmbeddingModel, model: Model, revision: str, at: Installat
     name = owner.metadata.name
     surge = owner.spec.rollout.strategy is Strategy.SURGE
     return {
-        "metadata": names.owned(owner, names.embed_revision(name, revision), names.revision_labels(name, revision)),
+        "metadata": _of_revision(owner, revision),
         "spec": {
             "selector": {"matchLabels": names.revision_selector(name, revision)},
             "strategy": {
@@ -115,12 +81,7 @@ def deployment(owner: EmbeddingModel, model: Model, revision: str, at: Installat
 
 
 def disruption_budget(owner: EmbeddingModel, revision: str) -> Manifest:
-    """A drained node takes one pod at a time."""
-    name = owner.metadata.name
-    return {
-        "metadata": names.owned(owner, names.embed_revision(name, revision), names.revision_labels(name, revision)),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": names.revision_selector(name, revision)}},
-    }
+    return objects.disruption_budget(_of_revision(owner, revision), names.revision_selector(owner.metadata.name, revision))
 
 
 def autoscaler(owner: EmbeddingModel, revision: str) -> Manifest:
@@ -128,30 +89,15 @@ def autoscaler(owner: EmbeddingModel, revision: str) -> Manifest:
     wanted = owner.spec.autoscaling
     if wanted is None:
         raise ValueError("no autoscaling wanted")
+    return objects.autoscaler(_of_revision(owner, revision), wanted, DEPLOYMENT, METRIC_NAMES)
+
+
+def _of_model(owner: EmbeddingModel) -> Manifest:
     name = owner.metadata.name
-    target = names.embed_revision(name, revision)
-    spec: Manifest = {
-        "scaleTargetRef": {"apiVersion": DEPLOYMENT.api_version, "kind": DEPLOYMENT.kind, "name": target},
-        "minReplicas": wanted.min_replicas,
-        "maxReplicas": wanted.max_replicas,
-        "metrics": [_metric(metric) for metric in wanted.metrics],
-    }
-    if wanted.behavior:
-        spec["behavior"] = wanted.behavior.manifest()
-    return {"metadata": names.owned(owner, target, names.revision_labels(name, revision)), "spec": spec}
+    return names.owned(EMBEDDING_MODEL, owner.metadata, names.embed(name), names.model_labels(name))
 
 
-def _metric(wanted: MetricTarget) -> Manifest:
-    if wanted.type is MetricType.CPU_UTILIZATION:
-        target = {"type": "Utilization", "averageUtilization": int(wanted.target)}
-        return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
-    identity: Manifest = {"name": wanted.name or METRIC_NAMES[wanted.type]}
-    if wanted.match_labels:
-        identity["selector"] = {"matchLabels": dict(wanted.match_labels)}
-    target = {"type": "AverageValue", "averageValue": wanted.target}
-    kind = "External" if wanted.type is MetricType.EXTERNAL else "Pods"
-    return {"type": kind, kind.lower(): {"metric": identity, "target": target}}
-
-
-def _port(name: str, number: int) -> Manifest:
-    return {"name": name, "port": number, "targetPort": name, "protocol": "TCP"}
+def _of_revision(owner: EmbeddingModel, revision: str) -> Manifest:
+    name = owner.metadata.name
+    labels = names.revision_labels(name, revision)
+    return names.owned(EMBEDDING_MODEL, owner.metadata, names.embed_revision(name, revision), labels)

@@ -4,20 +4,26 @@ import hashlib
 import json
 from typing import Any
 
-from ..api import EmbeddingModel
+from ..api.resource import Metadata
 from ..resources import EMBEDDING_MODEL, GROUP, Manifest, Resource
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"
 INSTANCE = "app.kubernetes.io/instance"
 MANAGER = "embedding-operator"
-OWNER_MODEL = f"{GROUP}/embeddingmodel"
 REVISION = f"{GROUP}/revision"
 INTENT_HASH = f"{GROUP}/intent-hash"
 """Annotation: hash of the manifest last applied, so that a field that has left the intent is seen to have left."""
+USES = f"{GROUP}/uses-"
+"""Start of a label: the object reads from an EmbeddingModel of the name that follows."""
 PAUSED = f"{GROUP}/paused"
 
 MANAGED_SELECTOR = f"{MANAGED_BY}={MANAGER}"
+
+
+def owner_label(owner: Resource) -> str:
+    """Label of a child whose value is the name of its owner."""
+    return f"{GROUP}/{owner.kind.lower()}"
 
 
 def embed(model: str) -> str:
@@ -31,7 +37,12 @@ def embed_revision(model: str, revision: str) -> str:
 
 
 def model_labels(model: str) -> dict[str, str]:
-    return {MANAGED_BY: MANAGER, COMPONENT: "embed", INSTANCE: model, OWNER_MODEL: model}
+    return {MANAGED_BY: MANAGER, COMPONENT: "embed", INSTANCE: model, owner_label(EMBEDDING_MODEL): model}
+
+
+def model_selector(model: str) -> dict[str, str]:
+    """All pods of an EmbeddingModel."""
+    return {COMPONENT: "embed", INSTANCE: model}
 
 
 def revision_labels(model: str, revision: str) -> dict[str, str]:
@@ -40,7 +51,17 @@ def revision_labels(model: str, revision: str) -> dict[str, str]:
 
 def revision_selector(model: str, revision: str) -> dict[str, str]:
     """Never changes for a revision: a Deployment's selector is immutable."""
-    return {COMPONENT: "embed", INSTANCE: model, REVISION: revision}
+    return model_selector(model) | {REVISION: revision}
+
+
+def uses(model: str) -> str:
+    """Label of what reads from an EmbeddingModel."""
+    return USES + model
+
+
+def models_used(labels: dict[str, str]) -> set[str]:
+    """The EmbeddingModels that the object of these labels reads from."""
+    return {label.removeprefix(USES) for label in labels if label.startswith(USES)}
 
 
 def digest(value: Any) -> str:
@@ -49,22 +70,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def owned(model: EmbeddingModel, name: str, labels: dict[str, str]) -> Manifest:
+def owned(owner: Resource, of: Metadata, name: str, labels: dict[str, str]) -> Manifest:
     """Metadata of a child: same namespace, and gone with its owner."""
-    return {
-        "name": name,
-        "namespace": model.metadata.namespace,
-        "labels": labels,
-        "ownerReferences": [_owner(EMBEDDING_MODEL, model.metadata.name, model.metadata.uid)],
-    }
+    reference = owner_reference(owner, of) | {"controller": True, "blockOwnerDeletion": True}
+    return {"name": name, "namespace": of.namespace, "labels": labels, "ownerReferences": [reference]}
 
 
-def _owner(resource: Resource, name: str, uid: str) -> Manifest:
-    return {
-        "apiVersion": resource.api_version,
-        "kind": resource.kind,
-        "name": name,
-        "uid": uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
+def owner_reference(owner: Resource, of: Metadata) -> Manifest:
+    return {"apiVersion": owner.api_version, "kind": owner.kind, "name": of.name, "uid": of.uid}

@@ -1,7 +1,5 @@
 """The plan for an EmbeddingModel: one Deployment a revision, the newest ready one behind the stable Service."""
 
-from dataclasses import dataclass
-
 from embedding_serving.contract.model import EngineName
 
 from ..api.embeddingmodel import Model
@@ -16,14 +14,12 @@ from ..resources import (
     PDB,
     SERVICE,
     SERVICE_ACCOUNT,
-    Manifest,
-    Resource,
 )
 from ..status import transitions
+from .children import Intent, ensures, unintended
 from .diagnosis import Finding
-from .diff import drifted, identity, must_be_replaced, stamped
 from .embedding_model_status import Verdict, conditions, says, status_of
-from .model import Delete, Ensure, Plan, Scale, Step
+from .model import Plan, Scale, Step
 from .revisions import Revision, choose_serving, intended_replicas, observe_revisions, served_revision
 from .snapshot import ModelSnapshot
 
@@ -31,21 +27,14 @@ LOOK_BACK_SECONDS = 2.0
 """After writes: what they caused is an event, and if that is missed, this."""
 
 
-@dataclass(frozen=True)
-class Intent:
-    resource: Resource
-    manifest: Manifest
-
-
 def plan(s: ModelSnapshot) -> Plan:
     """What to do for one EmbeddingModel. Equal snapshots give equal plans; a world as intended gives no step."""
     target = build.revision_of(s.model.spec.model)
     revisions = observe_revisions(s)
     refusal = _refusal(s)
-    paused = s.model.metadata.annotations.get(names.PAUSED) == "true"
     serving = choose_serving(s, revisions, target)
-    steps = () if paused or refusal else _steps(s, revisions, target, serving)
-    as_it_is = paused or refusal or s.strangers or s.failures
+    steps = () if s.paused or refusal else _steps(s, revisions, target, serving)
+    as_it_is = s.paused or refusal or s.strangers or s.failures
     selected = served_revision(s) if as_it_is else serving
     verdict = Verdict(
         target=revisions[target],
@@ -53,7 +42,7 @@ def plan(s: ModelSnapshot) -> Plan:
         switched=served_revision(s) == target,
         refusal=refusal,
         strangers=tuple(sorted(f"{resource.kind} {name}" for resource, name in s.strangers)),
-        paused=paused,
+        paused=s.paused,
         failures=s.failures,
         pending=bool(steps),
     )
@@ -89,7 +78,7 @@ def _steps(s: ModelSnapshot, revisions: dict[str, Revision], target: str, servin
     for revision in standing:
         if revision.model:
             intents += _of_revision(s, revision, revision.model, autoscaled=_takes_requests(revision, serving))
-    return (*_ensures(s, intents), *_scales(s, standing, serving), *_deletes(s, intents, revisions, kept))
+    return (*ensures(s, intents), *_scales(s, standing, serving), *_deletes(s, intents, revisions, kept))
 
 
 def _shared(s: ModelSnapshot, models: list[Model], serving: str) -> list[Intent]:
@@ -110,20 +99,6 @@ def _of_revision(s: ModelSnapshot, revision: Revision, model: Model, *, autoscal
     if s.model.spec.autoscaling and autoscaled:
         intents.append(Intent(HPA, build.autoscaler(s.model, revision.name)))
     return intents
-
-
-def _ensures(s: ModelSnapshot, intents: list[Intent]) -> list[Step]:
-    steps: list[Step] = []
-    for intent in intents:
-        manifest = stamped(intent.manifest)
-        live = s.children.get(intent.resource, manifest["metadata"]["name"])
-        if live is None or live["metadata"].get("deletionTimestamp"):
-            steps.append(Ensure(intent.resource, manifest))
-            continue
-        foreign = must_be_replaced(intent.resource, manifest, live)
-        if (foreign or drifted(manifest, live)) and identity(live, manifest) not in s.settled:
-            steps.append(Ensure(intent.resource, manifest, live=live, replace=foreign))
-    return steps
 
 
 def _scales(s: ModelSnapshot, standing: list[Revision], serving: str) -> list[Step]:
@@ -156,12 +131,5 @@ def _takes_requests(revision: Revision, serving: str) -> bool:
 
 def _deletes(s: ModelSnapshot, intents: list[Intent], revisions: dict[str, Revision], kept: set[str | None]) -> list[Step]:
     """Children that nothing intends. A revision whose record is unreadable is left alone while it is kept."""
-    intended = {(intent.resource, intent.manifest["metadata"]["name"]) for intent in intents}
     untouchable = {name for name in kept if name in revisions and revisions[name].model is None}
-    steps: list[Step] = []
-    for (resource, name), live in s.children.objects.items():
-        revision = live["metadata"].get("labels", {}).get(names.REVISION)
-        if (resource, name) in intended or revision in untouchable or live["metadata"].get("deletionTimestamp"):
-            continue
-        steps.append(Delete(resource, name, live["metadata"]["uid"]))
-    return steps
+    return unintended(s, intents, keep=lambda live: live["metadata"].get("labels", {}).get(names.REVISION) in untouchable)

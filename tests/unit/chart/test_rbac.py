@@ -13,7 +13,8 @@ from unit.chart.rendering import NAMESPACE, Manifest, of_kind, one, render
 
 READ = {"get", "list", "watch"}
 OWN_KINDS = {resources.EMBEDDING_MODEL, resources.VECTOR_INDEX, resources.SEARCH_SERVICE}
-NOT_WATCHED = {resources.LEASE, resources.EVENT}
+NOT_WATCHED = {resources.LEASE, resources.EVENT, resources.SECRET}
+NOT_MADE = {resources.POD, resources.PVC}
 KNOWN = {value for value in vars(resources).values() if isinstance(value, Resource)}
 EVERYWHERE: list[str] = []
 TWO_NAMESPACES = ['watchNamespaces=["red","blue"]']
@@ -68,7 +69,7 @@ def test_everything_that_the_code_reads_may_be_read() -> None:
 
 def test_everything_that_it_makes_may_be_created_applied_and_deleted() -> None:
     rules = _rules()
-    for resource in KNOWN - NOT_WATCHED - OWN_KINDS - {resources.POD}:
+    for resource in KNOWN - NOT_WATCHED - OWN_KINDS - NOT_MADE:
         assert _verbs(rules, resource.group, resource.plural) == {*READ, "create", "patch", "update", "delete"}, resource
 
 
@@ -81,6 +82,10 @@ def test_of_its_own_kinds_it_writes_the_status_alone() -> None:
 
 def test_pods_are_looked_at_and_never_touched() -> None:
     assert _verbs(_rules(), "", "pods") == READ
+
+
+def test_volumes_are_made_by_others() -> None:
+    assert "create" not in _verbs(_rules(), "", "persistentvolumeclaims")
 
 
 def test_only_its_own_lease_may_be_taken() -> None:

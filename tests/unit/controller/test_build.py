@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from embedding_operator.api import EmbeddingModel
-from embedding_operator.build import embed_pod
 from embedding_operator.build import embedding_model as build
+from embedding_operator.build import pod as build_pod
 from embedding_operator.resources import Manifest
 from embedding_serving.contract.model import DirectorySource, EngineName, HTTPSource, HubSource
 from embedding_serving.contract.settings import ENV_PREFIX, EmbedSettings, PrepareSettings
@@ -201,4 +201,4 @@ def test_pods_may_be_reached_from_their_namespace_and_fetch_only_where_they_must
 def test_the_last_pod_outlives_its_drain() -> None:
     settings = EmbedSettings.model_fields
     needed = settings["drain_seconds"].default + settings["shutdown_seconds"].default
-    assert pod_of(owner())["spec"]["terminationGracePeriodSeconds"] >= needed + embed_pod.SHUTDOWN_MARGIN_SECONDS
+    assert pod_of(owner())["spec"]["terminationGracePeriodSeconds"] >= needed + build_pod.SHUTDOWN_MARGIN_SECONDS

@@ -32,7 +32,7 @@ class Watched:
         await self._tell("embeddingmodels", type_, {"name": "m", "namespace": "t", "uid": "1", "generation": 1})
 
     async def child(self, type_: str | None, generation: int = 1) -> None:
-        labels = {names.OWNER_MODEL: "m"}
+        labels = {names.owner_label(EMBEDDING_MODEL): "m"}
         meta = {"name": "m-embed", "namespace": "t", "uid": "2", "generation": generation, "labels": labels}
         await self._tell("deployments", type_, meta)
 
