@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
+
 from ..contract.admin import Mode, Refusal
 from ..wire.client import Answer, Connection
 from ..wire.errors import CallFailed, WireError
@@ -17,34 +19,41 @@ ANSWER_SECONDS = 30.0
 _REFUSALS = frozenset(refusal.value for refusal in Refusal)
 
 
-def encode_page(page: Page) -> tuple[dict[str, Any], bytes]:
-    """Head and tail of the answer to `pull`; the tail is the vectors, one after the other."""
+def encode_page(page: Page) -> tuple[dict[str, Any], tuple[bytes, bytes]]:
+    """Head and tail of the answer to `pull`; the tail is rows and requests as JSON (a head is too small), then the vectors."""
+    body = orjson.dumps(
+        {
+            "rows": [
+                [
+                    row.row, row.id, *row.version, row.deleted, row.expires_at, row.text, row.metadata,
+                    row.content_hash.hex(), row.failure, len(row.vector or b""),
+                ]
+                for row in page.rows
+            ],
+            "requests": [[one.row, one.request_id, one.issued_at, dict(one.results)] for one in page.requests],
+        }
+    )  # fmt: skip
     head = {
         "history": page.history,
         "cursor": page.cursor,
         "upto": page.upto,
         "position": page.position,
-        "rows": [
-            [
-                row.row, row.id, *row.version, row.deleted, row.expires_at, row.text, row.metadata,
-                row.content_hash.hex(), row.failure, len(row.vector or b""),
-            ]
-            for row in page.rows
-        ],
-        "requests": [[one.row, one.request_id, one.issued_at, one.results] for one in page.requests],
-    }  # fmt: skip
-    return head, b"".join(row.vector or b"" for row in page.rows)
+        "body_bytes": len(body),
+    }
+    return head, (body, b"".join(row.vector or b"" for row in page.rows))
 
 
 def decode_page(head: Mapping[str, Any], tail: memoryview) -> Page:
+    """Raises KeyError, TypeError, ValueError where it is no page."""
+    at = int(head["body_bytes"])
+    body = orjson.loads(tail[:at])
     rows: list[FeedRow] = []
-    at = 0
-    for number, id_, epoch, seq, deleted, expires_at, text, metadata, hash_, failure, size in head["rows"]:
+    for number, id_, epoch, seq, deleted, expires_at, text, metadata, hash_, failure, size in body["rows"]:
         vector = bytes(tail[at : at + size]) if size else None
         at += size
         version = Version(epoch, seq)
         rows.append(FeedRow(number, id_, version, deleted, expires_at, text, metadata, bytes.fromhex(hash_), failure, vector))
-    requests = [FeedRequest(*one) for one in head["requests"]]
+    requests = [FeedRequest(*one) for one in body["requests"]]
     return Page(head["history"], head["cursor"], head["upto"], head["position"], rows, requests)
 
 
@@ -85,7 +94,10 @@ class WireFeed:
             "wait_ms": wait_ms,
         }
         answer = await self._call(head, ANSWER_SECONDS + wait_ms / 1_000)
-        return decode_page(answer.head, answer.tail)
+        try:
+            return decode_page(answer.head, answer.tail)
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unreachable(f"the source sent no page: {error}") from error
 
     async def _call(self, head: Mapping[str, Any], timeout: float) -> Answer:
         try:
