@@ -1,0 +1,54 @@
+"""Vectors by formula, as hard to search as those of real texts: 1,000 clusters, each of low rank and stretched.
+
+A cluster is a centre plus a Gaussian in RANK directions whose spread falls off, plus a little noise in all of them.
+SPREAD and NOISE are chosen so that the local intrinsic dimension, and the distances to the nearest neighbours, are those
+of the real vectors at the same count; `python -m benchmarks.search.synthetic` prints both.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+CLUSTERS = 1_000
+RANK = 48
+DECAY = 0.5
+SPREAD = 0.9
+NOISE = 0.25
+Floats = npt.NDArray[np.float32]
+
+
+def synthetic(count: int, dimensions: int, seed: int = 1) -> Floats:
+    """float32 [count, dimensions], L2-normalised, in random order. The same for the same arguments."""
+    random = np.random.default_rng(seed)
+    centres = _unit(random.standard_normal((CLUSTERS, dimensions), np.float32))
+    weights = random.dirichlet(np.full(CLUSTERS, 1.0))
+    members = random.choice(CLUSTERS, count, p=weights)
+    vectors = np.empty((count, dimensions), np.float32)
+    scales = (np.arange(1, RANK + 1, dtype=np.float32) ** -DECAY).astype(np.float32)
+    scales *= SPREAD / np.linalg.norm(scales)
+    for cluster in range(CLUSTERS):
+        places = np.flatnonzero(members == cluster)
+        directions, _ = np.linalg.qr(random.standard_normal((dimensions, RANK), np.float32))
+        within = (random.standard_normal((len(places), RANK), np.float32) * scales) @ directions.T
+        noise = random.standard_normal((len(places), dimensions), np.float32) * (NOISE / dimensions**0.5)
+        vectors[places] = centres[cluster] + within + noise
+    return _unit(vectors)
+
+
+def _unit(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+if __name__ == "__main__":
+    from .dataset import local_intrinsic_dimension, nearest
+    from .texts import texts
+    from .vectors import embedded
+
+    real = embedded(texts())
+    made = synthetic(len(real.documents) + 1_000, real.documents.shape[1])
+    for name, documents, queries in (("real", real.documents, real.queries), ("synthetic", made[1_000:], made[:1_000])):
+        cosines = nearest(documents, queries, 100)
+        print(
+            f"{name:>9}: {len(documents):,} vectors, local intrinsic dimension "
+            f"{local_intrinsic_dimension(documents, queries):.1f}, mean cosine to neighbour 1 / 10 / 100: "
+            f"{cosines[:, 0].mean():.3f} / {cosines[:, 9].mean():.3f} / {cosines[:, 99].mean():.3f}"
+        )
