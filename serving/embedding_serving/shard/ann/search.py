@@ -1,0 +1,163 @@
+"""The planner: candidates -> live -> allowed -> exact scores -> top k, or an exact scan where that is as fast or surer.
+
+Where only a share s of the candidates may be answered with (a filter, dead rows), the k-th answer lies at rank k / s of
+all: the engines are asked for that rank. The share is first taken as that of the whole index; where fewer candidates
+survive, because what is allowed lies far from this query, the share seen among them is used next, and in the end the
+allowed rows are scanned. So k answers come whenever k rows match.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...contract.index import Distance
+from .arrays import NO_ROW, Mask, Rows, Scores, Slots, Vectors
+from .limits import Limits
+from .scoring import WORST, best, one_thread, score_range, score_slots
+from .view import Main, Tail, View
+
+QUERIES_AT_ONCE = 16
+"""Queries that share a scan of the codes; more would hold the tail's gate for long."""
+SCAN_ROWS = 65_536
+TOLERANCE = 1.5
+"""How much rarer than expected survivors may be before the engines are asked again."""
+MAX_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Answers to one query, best first."""
+
+    slots: Slots
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Answers queries from one view."""
+
+    view: View
+    distance: Distance
+    limits: Limits
+
+    def search(self, queries: Vectors, k: int, allowed: Rows | None) -> tuple[Rows, Scores]:
+        """int64 [n, k] row numbers (-1 = none), float32 [n, k] scores (-inf = none)."""
+        one_thread()
+        rows = np.full((len(queries), k), NO_ROW, dtype=np.int64)
+        scores = np.full((len(queries), k), WORST, dtype=np.float32)
+        for number, found in enumerate(self._answers(queries, k, allowed)):
+            rows[number, : len(found.slots)] = self.view.slots.rows[found.slots]
+            scores[number, : len(found.scores)] = found.scores
+        return rows, scores
+
+    def recall(self, query: Vectors, k: int) -> float | None:
+        """Share of the true k nearest of one query (float32 [1, dimensions]) among its answers; None without rows.
+
+        By score and not by row: of equal vectors any will do.
+        """
+        one_thread()
+        true = self._scan_live(query[0], k).scores
+        if not len(true):
+            return None
+        found = self._answers(query, k, None)[0].scores
+        return float(np.count_nonzero(found >= true[-1] - 1e-5 * abs(true[-1]))) / len(true)
+
+    def _answers(self, queries: Vectors, k: int, allowed: Rows | None) -> list[Found]:
+        view = self.view
+        if allowed is not None and (view.main is None or len(allowed) <= self.limits.exact_filter_rows):
+            slots = view.slots.find(allowed)
+            return [self._scan(query, slots, k) for query in queries]
+        if view.main is None or view.slots.live <= self.limits.exact_rows:
+            if allowed is not None:
+                slots = view.slots.find(allowed)
+                return [self._scan(query, slots, k) for query in queries]
+            return [self._scan_live(query, k) for query in queries]
+        answers: list[Found] = []
+        for start in range(0, len(queries), QUERIES_AT_ONCE):
+            answers += self._approximate(queries[start : start + QUERIES_AT_ONCE], k, allowed, view.main)
+        return answers
+
+    def _scan(self, query: Vectors, slots: Slots, k: int) -> Found:
+        return Found(*best(slots, score_slots(query, self.view.slots.vectors, slots, self.distance), k))
+
+    def _scan_live(self, query: Vectors, k: int) -> Found:
+        slots = self.view.slots
+        if slots.dead > slots.live:
+            return self._scan(query, np.flatnonzero(slots.alive_between(0, slots.count)), k)
+        starts = range(0, slots.count, SCAN_ROWS)
+        return _merge([self._scan_range(query, start, min(start + SCAN_ROWS, slots.count), k, None) for start in starts], k)
+
+    def _scan_range(self, query: Vectors, start: int, end: int, k: int, allowed: Rows | None) -> Found:
+        slots = self.view.slots
+        scores = score_range(query, slots.vectors, start, end, self.distance)
+        alive = slots.alive_between(start, end)
+        if allowed is not None:
+            alive &= _contains(allowed, slots.rows[start:end])
+        places = np.flatnonzero(alive)
+        return Found(*best(places + start, scores[places], k))
+
+    def _approximate(self, queries: Vectors, k: int, allowed: Rows | None, main: Main) -> list[Found]:
+        share = min(1.0, (self.view.slots.live if allowed is None else len(allowed)) / self.view.slots.count)
+        ranks = np.full(len(queries), k / share)
+        answers: list[Found | None] = [None] * len(queries)
+        for _ in range(MAX_ROUNDS):
+            waiting = [n for n, answer in enumerate(answers) if answer is None and ranks[n] <= main.depths.max_rank]
+            if not waiting:
+                break
+            rank = float(ranks[waiting].max())
+            candidates = self._candidates(queries[waiting], rank, main)
+            for number, slots in zip(waiting, candidates, strict=True):
+                fetched = int(np.count_nonzero(slots >= 0))
+                kept = self._allowed(slots[slots >= 0], allowed)
+                seen = len(kept) / max(1, fetched)
+                if seen * rank * TOLERANCE >= k and len(kept) >= k:
+                    answers[number] = self._answer(queries[number], kept, k, allowed)
+                else:
+                    ranks[number] = max(k / seen, rank * TOLERANCE) if seen else np.inf
+        return [answer or self._everything(queries[n], k, allowed) for n, answer in enumerate(answers)]
+
+    def _everything(self, query: Vectors, k: int, allowed: Rows | None) -> Found:
+        return self._scan_live(query, k) if allowed is None else self._scan(query, self.view.slots.find(allowed), k)
+
+    def _answer(self, query: Vectors, candidates: Slots, k: int, allowed: Rows | None) -> Found:
+        delta = self._scan_range(query, self.view.folded, self.view.slots.count, k, allowed)
+        return _merge([self._scan(query, candidates, k), delta], k)
+
+    def _candidates(self, queries: Vectors, rank: float, main: Main) -> Slots:
+        """int64 [n, any]: slots in no order, -1 = none."""
+        depth, effort = main.depths.at(rank)
+        found = main.engine.search(queries, depth, effort)
+        tail = self.view.tail
+        if tail is None or self.view.folded <= tail.first:
+            return found
+        return np.concatenate([found, self._tail_candidates(tail, queries, rank)], axis=1)
+
+    def _tail_candidates(self, tail: Tail, queries: Vectors, rank: float) -> Slots:
+        depth, _ = tail.depths.at(min(rank, tail.depths.max_rank))
+        with tail.gate.shared():
+            found = tail.engine.search(queries, depth, 0)
+        # What was folded in since this view began is in its delta.
+        limit = self.view.folded - tail.first
+        found[found >= limit] = -1
+        found[found >= 0] += tail.first
+        return found
+
+    def _allowed(self, slots: Slots, allowed: Rows | None) -> Slots:
+        alive = self.view.slots.alive(slots)
+        if allowed is None:
+            return alive
+        return alive[_contains(allowed, self.view.slots.rows[alive])]
+
+
+def _contains(sorted_rows: Rows, rows: Rows) -> Mask:
+    """bool [len(rows)]: which of the rows are among the sorted ones."""
+    if not len(sorted_rows):
+        return np.zeros(len(rows), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(sorted_rows, rows), len(sorted_rows) - 1)
+    return sorted_rows[places] == rows  # type: ignore[no-any-return]
+
+
+def _merge(parts: list[Found], k: int) -> Found:
+    slots = np.concatenate([part.slots for part in parts]) if parts else np.empty(0, dtype=np.int64)
+    scores = np.concatenate([part.scores for part in parts]) if parts else np.empty(0, dtype=np.float32)
+    return Found(*best(slots, scores, k))
