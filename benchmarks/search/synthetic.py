@@ -8,6 +8,8 @@ of the real vectors at the same count; `python -m benchmarks.search.synthetic` p
 import numpy as np
 import numpy.typing as npt
 
+VERSION = 1
+"""Rises with every change below: data sets of another formula are other data sets."""
 CLUSTERS = 1_000
 RANK = 48
 DECAY = 0.5

@@ -1,6 +1,5 @@
 """Load on PostgreSQL with pgvector through asyncpg: its binary protocol, prepared statements. Run by the peers' Python."""
 
-import asyncio
 import json
 import sys
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg  # type: ignore[import-not-found]
+import uvloop
 from pgvector.asyncpg import register_vector  # type: ignore[import-not-found]
 
 from ..closed_loop import Ask, Store, run
@@ -65,4 +65,4 @@ async def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    uvloop.run(main(Path(sys.argv[1])))

@@ -1,0 +1,71 @@
+"""`python -m benchmarks.search`: the same vectors in every system, measured in turn, as ratios.
+
+Recall is measured here, by the client's answers against exact ones; processor time is that of all server processes.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from corpus import NoTexts
+
+from .data import DATASETS, choose
+from .peers.environment import PeerMissing
+from .peers.pgvector import Pgvector
+from .peers.qdrant import QdrantEngine
+from .report import print_report
+from .rounds import Plan, Record, run_rounds
+from .system import System
+from .texts import TooFewTexts
+
+SYSTEMS: dict[str, type[System]] = {"pgvector": Pgvector, "qdrant": QdrantEngine}
+console = Console(highlight=False)
+
+
+def main() -> int:
+    arguments = _arguments()
+    quick = arguments.quick
+    try:
+        data = choose(arguments.data, 20_000 if quick else arguments.documents)
+    except (NoTexts, TooFewTexts) as error:
+        print(error, file=sys.stderr)
+        return 1
+    plan = Plan(rounds=1 if quick else arguments.rounds, seconds=2.0 if quick else arguments.seconds)
+    with contextlib.ExitStack() as stack:
+        systems = []
+        for name in arguments.systems:
+            try:
+                systems.append(stack.enter_context(SYSTEMS[name]()))
+            except PeerMissing as error:
+                console.print(f"{name} is not measured: {error}")
+        records = run_rounds(data, systems, plan, console)
+    print_report(data, records, console)
+    if arguments.json:
+        _write(arguments.json, data.name, plan, records)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="20,000 documents, one short round")
+    parser.add_argument("--data", choices=DATASETS, default="real", help="vectors of texts, or made by formula")
+    parser.add_argument("--documents", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--json", type=Path, help="where every single measurement is written")
+    return parser.parse_args()
+
+
+def _write(path: Path, data: str, plan: Plan, records: list[Record]) -> None:
+    content = {"data": data, "plan": asdict(plan), "records": [asdict(record) for record in records]}
+    path.write_text(json.dumps(content, indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
