@@ -76,12 +76,12 @@ class Follower:
         self._fill = fill
         self._writer = writer
         self._progress: dict[int, _Progress] = {}
-        self._caught_up = False
 
     @property
     def caught_up_once(self) -> bool:
-        """Whether this copy has reached the end of every feed since it started."""
-        return self._caught_up
+        """Whether this copy has read every feed to its end, ever: then it can answer, also while its writer is away."""
+        sources = self._store.state.sources
+        return bool(sources) and all(source.complete for source in sources)
 
     @property
     def behind(self) -> int | None:
@@ -146,12 +146,10 @@ class Follower:
                 limit=PAGE_ROWS,
                 wait_ms=WAIT_MS,
             )
-            if page.upto > source.cursor:
+            if page.upto > source.cursor or not source.complete or source.resync_from is not None:
                 filled = page if source.with_vectors else await self._fill(page)
                 await self._store.apply_page(shard, nonce, filled)
             self._progress[shard] = _Progress(behind=page.position - page.upto)
-            if not self._caught_up and self.behind == 0:
-                self._caught_up = True
 
     async def _acceptable(self, feed: Feed, source: Source) -> bool:
         """Whether the source is what the store knows; a copy goes over to its writer's new history once it is admitted."""

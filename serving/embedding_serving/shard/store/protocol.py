@@ -215,6 +215,7 @@ def _source(state: State, known: Source | None, wanted: FeedSource) -> Source:
         nonce=secrets.token_hex(8),
         cursor=wanted.position,
         resync_from=state.position if outdated else None,
+        complete=known is not None and known.complete and outdated,
     )
 
 

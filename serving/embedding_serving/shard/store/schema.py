@@ -41,7 +41,8 @@ CREATE INDEX requests_by_id ON requests (request_id);
 CREATE TABLE leases (consumer TEXT PRIMARY KEY, nonce TEXT NOT NULL, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE sources (
   shard INTEGER PRIMARY KEY, history TEXT NOT NULL, host TEXT NOT NULL, lower TEXT NOT NULL, upper TEXT NOT NULL,
-  with_vectors INTEGER NOT NULL, nonce TEXT NOT NULL, cursor INTEGER NOT NULL, resync_from INTEGER
+  with_vectors INTEGER NOT NULL, nonce TEXT NOT NULL, cursor INTEGER NOT NULL, resync_from INTEGER,
+  complete INTEGER NOT NULL
 );
 """
 

@@ -67,7 +67,11 @@ class Counters(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A feed that is followed. resync_from: rows up to this number that come from it are older than its history."""
+    """A feed that is followed. resync_from: rows up to this number that come from it are older than its history.
+
+    complete: it was read to its end once, so that what is here is a state that the source was in (or, while it is read
+    again, that its predecessor was in).
+    """
 
     shard: int
     history: str
@@ -78,6 +82,7 @@ class Source:
     nonce: str
     cursor: int
     resync_from: int | None = None
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ def load(connection: sqlite3.Connection, identity: Identity) -> State:
             f"the volume holds {stored[_IDENTITY]} and this pod is {expected}: give it the volume that was made for it"
         )
     sources = connection.execute(
-        "SELECT shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from FROM sources ORDER BY shard"
+        "SELECT shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete FROM sources ORDER BY shard"
     )
     leases = connection.execute("SELECT consumer, nonce, position FROM leases")
     return State(
@@ -141,7 +146,7 @@ def save(connection: sqlite3.Connection, before: State, after: State) -> None:
             "DELETE FROM sources WHERE shard = ?", [(old.shard,) for old in before.sources if old.shard not in kept]
         )
         changed = [new for new in after.sources if new not in before.sources]
-        connection.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_columns, changed))
+        connection.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_columns, changed))
     if after.leases != before.leases:
         gone = [(consumer,) for consumer in before.leases if consumer not in after.leases]
         connection.executemany("DELETE FROM leases WHERE consumer = ?", gone)
@@ -161,8 +166,8 @@ def _identity_text(identity: Identity) -> str:
 
 
 def _source(row: tuple[Any, ...]) -> Source:
-    shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from = row
-    return Source(shard, history, host, int(lower), int(upper), bool(with_vectors), nonce, cursor, resync_from)
+    shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete = row
+    return Source(shard, history, host, int(lower), int(upper), bool(with_vectors), nonce, cursor, resync_from, bool(complete))
 
 
 def _columns(source: Source) -> tuple[Any, ...]:
@@ -176,4 +181,5 @@ def _columns(source: Source) -> tuple[Any, ...]:
         source.nonce,
         source.cursor,
         source.resync_from,
+        int(source.complete),
     )

@@ -217,11 +217,13 @@ class Store:
         held = self._leases.get(lease.consumer)
         if held is None or held[0] != lease.nonce:
             raise Refused(Refusal.NO_LEASE, f"{lease.consumer} has no lease under this nonce: open one at 0")
-        if lease.position < held[1] or lease.position > self.state.position:
-            detail = f"{lease.consumer} is at {lease.position}, had reached {held[1]} of {self.state.position}: begin at 0"
+        page = self.reader.feed(history, lease.position, lower, upper, with_vectors=with_vectors, limit=limit)
+        # The end is the file's, not `state`'s: a commit can be read, and told to the consumer, before it is published.
+        if lease.position < held[1] or lease.position > page.position:
+            detail = f"{lease.consumer} is at {lease.position}, had reached {held[1]} of {page.position}: begin at 0"
             raise Refused(Refusal.RESET, detail)
         self._leases[lease.consumer] = (lease.nonce, lease.position)
-        return self.reader.feed(history, lease.position, lower, upper, with_vectors=with_vectors, limit=limit)
+        return page
 
     # --- the feed, from the side of the one who follows ---
 

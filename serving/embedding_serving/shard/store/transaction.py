@@ -187,9 +187,10 @@ class Transaction:
         for request in page.requests:
             self._insert_request(request.request_id, request.issued_at, dict(request.results))
         moved = replace(source, cursor=page.upto)
-        if moved.resync_from is not None and page.upto >= page.position:
-            self._drop_outdated(moved)
-            moved = replace(moved, resync_from=None)
+        if page.upto >= page.position:
+            if moved.resync_from is not None:
+                self._drop_outdated(moved)
+            moved = replace(moved, resync_from=None, complete=True)
         self._replace_source(moved)
 
     # --- the end ---
