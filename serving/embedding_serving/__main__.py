@@ -1,10 +1,10 @@
-"""`python -m embedding_serving prepare | embed`: one image, a command a role."""
+"""`python -m embedding_serving prepare | embed | shard`: one image, a command a role."""
 
 import os
 import sys
 from collections.abc import Callable
 
-ROLES = ("prepare", "embed")
+ROLES = ("prepare", "embed", "shard")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,6 +24,11 @@ def _role(name: str) -> Callable[[], int]:
         from .prepare.main import main as prepare
 
         return prepare
+    if name == "shard":
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        from .shard.main import main as shard
+
+        return shard
     from .embed.main import main as embed
 
     return embed

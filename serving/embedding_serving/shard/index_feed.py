@@ -1,0 +1,55 @@
+"""Commits on their way into the approximate index: in order, and none lost where its files have no room."""
+
+import logging
+import threading
+from collections import deque
+from typing import Protocol
+
+from .store.records import Committed, Rows, Vectors
+
+log = logging.getLogger(__name__)
+
+
+class TakesCommits(Protocol):
+    def apply(self, added_rows: Rows, added: Vectors, removed_rows: Rows) -> None: ...
+
+
+class IndexFeed:
+    """Called by the writer thread before a write is acknowledged. Thread-safe.
+
+    A commit that the index does not take waits here, and so do those behind it; meanwhile the shard takes no writes.
+    """
+
+    def __init__(self) -> None:
+        self._index: TakesCommits | None = None
+        self._missed: deque[Committed] = deque()
+        self._lock = threading.Lock()
+
+    @property
+    def is_behind(self) -> bool:
+        return bool(self._missed)
+
+    def attach(self, index: TakesCommits) -> None:
+        """The index has all that the store had when its writer was not started yet."""
+        self._index = index
+
+    def __call__(self, committed: Committed) -> None:
+        with self._lock:
+            if not len(committed.added) and not len(committed.removed):
+                return
+            self._missed.append(committed)
+            self._go_on()
+
+    def retry(self) -> None:
+        with self._lock:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        while self._missed and self._index is not None:
+            commit = self._missed[0]
+            try:
+                self._index.apply(commit.added, commit.vectors, commit.removed)
+            except OSError as error:
+                log.error("the index has no room for a commit: %s", error)
+                return
+            self._missed.popleft()

@@ -1,0 +1,37 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .shard_process import Operator, ShardProcess, shard_settings
+
+MakeShard = Callable[..., ShardProcess]
+
+
+@pytest.fixture(scope="session")
+def operator() -> Operator:
+    return Operator()
+
+
+@pytest.fixture
+def make_shard(operator: Operator, tmp_path: Path) -> Iterator[MakeShard]:
+    """Starts pods; those of one number share a directory."""
+    made: list[ShardProcess] = []
+
+    def make(pod: int = 0, **changes: Any) -> ShardProcess:
+        settings = shard_settings(tmp_path / f"data-{pod}", operator, pod=pod, **changes)
+        shard = ShardProcess(settings, operator, tmp_path)
+        made.append(shard)
+        shard.start()
+        return shard
+
+    yield make
+    for shard in made:
+        shard.stop()
+
+
+@pytest.fixture
+def shard(make_shard: MakeShard) -> ShardProcess:
+    """A lone writer that the operator has opened at epoch 1."""
+    return make_shard().open()
