@@ -1,14 +1,16 @@
 """Copies: whatever is read from a feed, in whatever pages and with whatever interruptions, ends as the source is."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from embedding_serving.contract.admin import FeedSource, Follow, Refusal
+from embedding_serving.contract.admin import FeedSource, Follow, Refusal, Unfence
 from embedding_serving.contract.index import ring_range, shard_of
-from embedding_serving.shard.store.records import Change, Identity, Lease, Op, Page, Refused
+from embedding_serving.shard.store.records import Change, Committed, Identity, Lease, Op, Page, Refused, WriteBatch
+from embedding_serving.shard.store.store import Store
 
-from .conftest import Shard, vector
+from .conftest import IDENTITY, Clock, Shard, vector
 
 WHOLE = {"lower": 0, "upper": 1 << 64}
 
@@ -106,6 +108,28 @@ async def test_a_copy_behind_its_own_lease_must_begin_again(shard: Shard, make: 
     with pytest.raises(Refused) as refused:
         shard.store.pull(Lease("copy", followed.nonce, 3), followed.history, **WHOLE, with_vectors=True, limit=3)
     assert refused.value.code is Refusal.RESET
+
+
+async def test_a_copy_that_read_a_commit_before_it_was_published_is_not_told_to_begin_again(
+    tmp_path: Path, clock: Clock
+) -> None:
+    seen: list[int] = []
+
+    def read(commit: Committed) -> None:
+        for _ in range(2 if commit.position else 0):
+            page = store.pull(Lease("copy", "n", seen[-1] if seen else 0), history, **WHOLE, with_vectors=True, limit=500)
+            seen.append(page.upto)
+
+    store = Store.open(tmp_path, IDENTITY, on_commit=read, now_ms=clock)
+    store.start()
+    history = store.state.protocol.history
+    await store.command(Unfence(epoch=1, history=history))
+    await store.lease(Lease("copy", "n", 0))
+    try:
+        await store.write(WriteBatch(1, "f1", "r", clock(), [Change(Op.PUT, "a", "text", vector=vector(1))]))
+        assert seen == [store.state.position] * 2
+    finally:
+        store.close()
 
 
 async def test_reading_again_drops_what_the_source_no_longer_has_and_serves_meanwhile(
