@@ -5,12 +5,13 @@ across its versions, so a key with a quote, a backslash or a control character i
 """
 
 import re
+from collections.abc import Iterator
 
 import orjson
 
 from .grammar import Except, Exists, IsEmpty, IsNull, Leaf, Match, Prefix, Range
 from .sql import COMPARISONS, Parameter, Sql, bounded, joined, one_of, text_range
-from .values import Kind, Scalar
+from .values import Instant, Kind, Scalar
 
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
 
@@ -56,7 +57,7 @@ def condition(leaf: Leaf) -> Sql:
 
 def _within(range_: Range) -> Sql:
     if range_.of_instants:
-        return _some_of(_instants(range_.key), joined(" AND ", bounded("v.value", range_)))
+        return _some_of(_instants(range_), joined(" AND ", bounded("v.value", range_)))
     bounds = (_number(f"v.value {COMPARISONS[name]} ", bound) for name, bound in range_.bounds.items())
     return _some(range_.key, joined(" AND ", bounds).wrapped("v.type IN ('integer', 'real') AND "))
 
@@ -140,8 +141,20 @@ def _steps(key: str) -> Sql:
     return Sql(text, (*parts, name), reads_rows=True)
 
 
-def _instants(key: str) -> Sql:
-    """`v (value)`: the instants that a key holds, in microseconds; as `values.microseconds` reads them. Ends in a WHERE."""
-    values = _values(key)
-    texts = f"SELECT v.value AS t FROM {values.text} AND v.type = 'text' AND v.value GLOB '{_DATE}'"
-    return Sql(f"({_INSTANTS.format(texts=texts)}) AS v WHERE 1", values.parameters)
+def _instants(range_: Range) -> Sql:
+    """`v (value)`: the instants that a key holds, in microseconds; as `values.microseconds` reads them. Ends in a WHERE.
+
+    Leaves out most that are outside of the range: those whose day on the wall is further away than an offset can reach.
+    """
+    values = _values(range_.key)
+    days = joined(" AND ", (Sql(f"v.type = 'text' AND v.value GLOB '{_DATE}'"), *_near(range_)))
+    text = f"SELECT v.value AS t FROM {values.text} AND {days.text}"
+    return Sql(f"({_INSTANTS.format(texts=text)}) AS v WHERE 1", (*values.parameters, *days.parameters))
+
+
+def _near(range_: Range) -> Iterator[Sql]:
+    for name, bound in range_.bounds.items():
+        assert isinstance(bound, Instant)  # noqa: S101 - the parser mixes no bounds
+        day = bound.day_after(-1 if name in ("gt", "gte") else 2)
+        if day is not None:
+            yield Sql(f"v.value {'>=' if name in ('gt', 'gte') else '<'} ?", (day,))

@@ -42,6 +42,13 @@ class Instant:
 
     microseconds: int
 
+    def day_after(self, days: int) -> str | None:
+        """The day in UTC so many days later, as `2026-01-31`; None outside of the years 1 to 9999."""
+        try:
+            return (_EPOCH + self.microseconds * _MICROSECOND + timedelta(days=days)).date().isoformat()
+        except OverflowError:
+            return None
+
     def __str__(self) -> str:
         return (_EPOCH + self.microseconds * _MICROSECOND).isoformat().replace("+00:00", "Z")
 

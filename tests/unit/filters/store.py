@@ -35,7 +35,9 @@ def put(
 
 def found(connection: sqlite3.Connection, filter_: Filter, declared: Declared, above: int = 0) -> list[int]:
     rows = row_numbers(connection, compile_filter(filter_, declared, NOW_MS, above))
+    counted = row_numbers(connection, compile_filter(filter_, declared, NOW_MS, above, connection))
     assert rows.dtype == np.int64
+    assert rows.tolist() == counted.tolist()
     return [int(row) for row in rows]
 
 
