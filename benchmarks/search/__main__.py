@@ -7,14 +7,17 @@ import argparse
 import contextlib
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from corpus import NoTexts
+from embedding_serving.contract.index import IndexType
 
 from .data import DATASETS, choose
+from .ours import Ours
 from .peers.environment import PeerMissing
 from .peers.pgvector import Pgvector
 from .peers.qdrant import QdrantEngine
@@ -23,7 +26,14 @@ from .rounds import Plan, Record, run_rounds
 from .system import System
 from .texts import TooFewTexts
 
-SYSTEMS: dict[str, type[System]] = {"pgvector": Pgvector, "qdrant": QdrantEngine}
+SYSTEMS: dict[str, Callable[[IndexType], System]] = {
+    "ours": lambda index: Ours("ours", index=index),
+    "ours-base64": lambda index: Ours("ours, base64", base64_vectors=True, index=index),
+    "ours-4-shards": lambda index: Ours("ours, 4 shards", shards=4, index=index),
+    "pgvector": lambda index: Pgvector(),
+    "qdrant": lambda index: QdrantEngine(),
+}
+DEFAULT_SYSTEMS = ("ours", "ours-4-shards", "pgvector", "qdrant")
 console = Console(highlight=False)
 
 
@@ -40,7 +50,7 @@ def main() -> int:
         systems = []
         for name in arguments.systems:
             try:
-                systems.append(stack.enter_context(SYSTEMS[name]()))
+                systems.append(stack.enter_context(SYSTEMS[name](arguments.index)))
             except PeerMissing as error:
                 console.print(f"{name} is not measured: {error}")
         records = run_rounds(data, systems, plan, console)
@@ -57,7 +67,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=DEFAULT_SYSTEMS)
+    parser.add_argument("--index", type=IndexType, choices=IndexType, default=IndexType.AUTO, help="type of our own index")
     parser.add_argument("--json", type=Path, help="where every single measurement is written")
     return parser.parse_args()
 

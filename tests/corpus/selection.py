@@ -25,10 +25,14 @@ class Depth(Enum):
 
 
 def documents(depth: Depth = Depth.SUMMARIES, limit: int | None = None) -> list[Document]:
-    """At most `limit` documents. Raises NoTexts."""
+    """At most `limit` documents of this machine. Raises NoTexts."""
     modules, paragraphs = depth.value
-    found = distinct(chain(docstrings(interpreter_roots(), modules, paragraphs), packages(), pages()))
-    ordered = sorted(found, key=lambda document: document.place)
+    return shuffled(chain(docstrings(interpreter_roots(), modules, paragraphs), packages(), pages()), limit)
+
+
+def shuffled(found: Iterable[Document], limit: int | None = None) -> list[Document]:
+    """Distinct documents, at most `limit`, in the order that their ids alone decide. Raises NoTexts."""
+    ordered = sorted(distinct(found), key=lambda document: document.place)
     if not ordered:
         raise NoTexts(
             "no texts on this machine: neither docstrings in Python's library, nor Debian packages (/var/lib/apt/lists, "

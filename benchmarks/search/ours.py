@@ -1,0 +1,224 @@
+"""Shards and a gateway as bare processes, as their pods run them; commanded over the admin API as the operator does."""
+
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from embedding_serving.contract.admin import (
+    ADMIN_PATH,
+    SHARD_INFO_PATH,
+    TOKEN_ALGORITHM,
+    TOKEN_ISSUER,
+    TOKEN_SECONDS,
+    ShardInfo,
+    Unfence,
+    audience,
+)
+from embedding_serving.contract.index import Distance, FieldIndex, FieldType, IndexOptions, IndexType
+from embedding_serving.contract.reports import READY_PATH
+from embedding_serving.contract.route import ROUTE_KEY, GenerationRoute, Phase, Route
+from embedding_serving.contract.settings import GatewaySettings, RoleSettings, ShardSettings, to_env
+
+from ..embed.server import free_port
+from .dataset import Dataset
+from .peers.loading import run_loader
+from .system import Loaded
+
+NAMESPACE, INDEX, EPOCH = "bench", "bench", 1
+START_SECONDS = 60
+BUILD_SECONDS = 1_800
+MODULE = "benchmarks.search.ours_client"
+
+
+class Ours:
+    efforts: ClassVar[Sequence[int]] = ()
+    in_process: ClassVar[bool] = False
+
+    def __init__(self, name: str, shards: int = 1, *, base64_vectors: bool = False, index: IndexType = IndexType.AUTO) -> None:
+        self.name = name
+        self._shards = shards
+        self._base64 = base64_vectors
+        self._index = index
+        self._stack = contextlib.ExitStack()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._target: dict[str, Any] = {}
+
+    def __enter__(self) -> "Ours":
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-ours-")))
+        self._key = Ed25519PrivateKey.generate()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            process.wait(timeout=60)
+        self._stack.close()
+
+    def load(self, data: Dataset) -> Loaded:
+        admin_ports = self._start(data)
+        said = json.loads(run_loader(data, self._target, lambda job: [sys.executable, "-m", MODULE, job, "load"]))
+        started = time.monotonic()
+        for port in admin_ports:
+            _await(lambda port=port: _covered(_info(port)), BUILD_SECONDS, "the index")  # type: ignore[misc]
+        return Loaded(said["load_seconds"], time.monotonic() - started)
+
+    def command(self, job: Path) -> list[str]:
+        return [sys.executable, "-m", MODULE, str(job)]
+
+    def target(self, effort: int | None) -> dict[str, Any]:
+        return self._target
+
+    def server_pids(self) -> Sequence[int]:
+        return [process.pid for process in self._processes]
+
+    def _start(self, data: Dataset) -> list[int]:
+        """Shards, opened for writes; then a gateway that has their route. Gives the shards' admin ports."""
+        frame_ports = [free_port() for _ in range(self._shards)]
+        admin_ports = [free_port() for _ in range(self._shards)]
+        for shard in range(self._shards):
+            self._run("shard", self._shard_settings(data, shard, frame_ports[shard], admin_ports[shard]))
+        histories = [self._open(shard, port) for shard, port in enumerate(admin_ports)]
+        self._write_route(data, frame_ports, histories)
+        port, admin_port = free_port(), free_port()
+        self._run("gateway", self._gateway_settings(port, admin_port))
+        _await(lambda: _get(f"http://127.0.0.1:{admin_port}{READY_PATH}") is not None, START_SECONDS, "the gateway")
+        self._target = {"port": port, "fingerprint": data.fingerprint, "base64": self._base64}
+        return admin_ports
+
+    def _run(self, role: str, settings: RoleSettings) -> None:
+        log = self._folder / f"{role}-{len(self._processes)}.log"
+        with log.open("wb") as output:
+            command = [sys.executable, "-m", "embedding_serving", role]
+            env = {**os.environ, **to_env(settings)}
+            self._processes.append(subprocess.Popen(command, env=env, stdout=output, stderr=output))
+
+    def _shard_settings(self, data: Dataset, shard: int, frame_port: int, admin_port: int) -> ShardSettings:
+        folder = self._folder / f"shard-{shard}"
+        folder.mkdir()
+        return ShardSettings(
+            **self._pod_settings(_pod(shard), admin_port),
+            index=INDEX,
+            generation=1,
+            shard=shard,
+            shards=self._shards,
+            writer=f"127.0.0.1:{frame_port}",
+            fingerprint=data.fingerprint,
+            dimensions=data.documents.shape[1],
+            fields=(FieldIndex(name="percentile", type=FieldType.INTEGER),),
+            index_options=IndexOptions(type=self._index),
+            data_dir=str(folder),
+            frame_port=frame_port,
+        )
+
+    def _gateway_settings(self, port: int, admin_port: int) -> GatewaySettings:
+        """Without its cache: the queries come again and again."""
+        return GatewaySettings(
+            **self._pod_settings("bench-search-0", admin_port),
+            service=INDEX,
+            index=INDEX,
+            route_dir=str(self._folder),
+            cache_ttl_seconds=0,
+            port=port,
+        )
+
+    def _pod_settings(self, pod: str, admin_port: int) -> dict[str, Any]:
+        public = base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
+        return {
+            "pod": pod,
+            "namespace": NAMESPACE,
+            "admin_public_keys": (public,),
+            "admin_port": admin_port,
+            "log_level": "WARNING",
+            "termination_path": str(self._folder / f"{pod}.report"),
+            "drain_seconds": 0.0,
+        }
+
+    def _open(self, shard: int, admin_port: int) -> str:
+        """Lets an empty shard take writes; gives its history."""
+        _await(lambda: bool((info := _info(admin_port)) and info.history), START_SECONDS, f"shard {shard}", self._died)
+        info = _info(admin_port)
+        assert info
+        now = int(time.time())
+        claims = {"iss": TOKEN_ISSUER, "aud": audience(NAMESPACE, _pod(shard)), "iat": now, "exp": now + TOKEN_SECONDS}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{admin_port}{ADMIN_PATH}/unfence",
+            Unfence(epoch=EPOCH, history=info.history).model_dump_json().encode(),
+            {"Authorization": f"Bearer {jwt.encode(claims, self._key, TOKEN_ALGORITHM)}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10):
+            return info.history
+
+    def _write_route(self, data: Dataset, frame_ports: Sequence[int], histories: Sequence[str]) -> None:
+        generation = GenerationRoute(
+            generation=1,
+            hosts=tuple(f"127.0.0.1:{port}" for port in frame_ports),
+            histories=tuple(histories),
+            fingerprint=data.fingerprint,
+            dimensions=data.documents.shape[1],
+            distance=Distance.COSINE,
+        )
+        route = Route(
+            index=INDEX,
+            namespace=NAMESPACE,
+            seq=1,
+            epoch=EPOCH,
+            phase=Phase.STABLE,
+            writer=1,
+            weights={1: 100},
+            next_generation=2,
+            generations=(generation,),
+        )
+        (self._folder / ROUTE_KEY).write_text(route.model_dump_json())
+
+    def _died(self) -> str | None:
+        """The last words of a process that has ended."""
+        for number, process in enumerate(self._processes):
+            if process.poll() is not None:
+                log = next(self._folder.glob(f"*-{number}.log"))
+                return f"{log.stem} ended with {process.returncode}: {log.read_text()[-1500:]}"
+        return None
+
+
+def _pod(shard: int) -> str:
+    return f"{INDEX}-g1-s{shard}-0"
+
+
+def _get(url: str) -> bytes | None:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bytes(answer.read())
+    except (urllib.error.URLError, OSError):
+        return None
+
+
+def _info(admin_port: int) -> ShardInfo | None:
+    said = _get(f"http://127.0.0.1:{admin_port}{SHARD_INFO_PATH}")
+    return ShardInfo.model_validate_json(said) if said else None
+
+
+def _covered(info: ShardInfo | None) -> bool:
+    return bool(info and info.index and info.index.building is None and info.index.covered >= info.position)
+
+
+def _await(holds: Callable[[], bool], seconds: float, what: str, failure: Callable[[], str | None] = lambda: None) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if words := failure():
+            raise RuntimeError(words)
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{what} is not ready after {seconds:.0f} s")
+        time.sleep(0.1)
