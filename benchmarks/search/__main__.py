@@ -29,6 +29,8 @@ from .texts import TooFewTexts
 SYSTEMS: dict[str, Callable[[IndexType], System]] = {
     "ours": lambda index: Ours("ours", index=index),
     "ours-base64": lambda index: Ours("ours, base64", base64_vectors=True, index=index),
+    "ours-2-copies": lambda index: Ours("ours, 2 copies", copies=2, index=index),
+    "ours-2-shards": lambda index: Ours("ours, 2 shards", shards=2, index=index),
     "ours-4-shards": lambda index: Ours("ours, 4 shards", shards=4, index=index),
     "pgvector": lambda index: Pgvector(),
     "qdrant": lambda index: QdrantEngine(),

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,13 +44,37 @@ BUILD_SECONDS = 1_800
 MODULE = "benchmarks.search.ours_client"
 
 
+@dataclass(frozen=True)
+class ShardPod:
+    """One copy of one shard; copy 0 is the writer."""
+
+    shard: int
+    copy: int
+    frame_port: int
+    admin_port: int
+
+    @property
+    def name(self) -> str:
+        return f"{INDEX}-g1-s{self.shard}-{self.copy}"
+
+
 class Ours:
     efforts: ClassVar[Sequence[int]] = ()
     in_process: ClassVar[bool] = False
 
-    def __init__(self, name: str, shards: int = 1, *, base64_vectors: bool = False, index: IndexType = IndexType.AUTO) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        shards: int = 1,
+        copies: int = 1,
+        base64_vectors: bool = False,
+        index: IndexType = IndexType.AUTO,
+    ) -> None:
+        """copies: of each shard; the first takes the writes, the others follow it."""
         self.name = name
         self._shards = shards
+        self._copies = copies
         self._base64 = base64_vectors
         self._index = index
         self._stack = contextlib.ExitStack()
@@ -69,11 +94,11 @@ class Ours:
         self._stack.close()
 
     def load(self, data: Dataset) -> Loaded:
-        admin_ports = self._start(data)
+        pods = self._start(data)
         said = json.loads(run_loader(data, self._target, lambda job: [sys.executable, "-m", MODULE, job, "load"]))
         started = time.monotonic()
-        for port in admin_ports:
-            _await(lambda port=port: _covered(_info(port)), BUILD_SECONDS, "the index")  # type: ignore[misc]
+        for pod in pods:
+            _await(lambda pod=pod: _served(pods, pod), BUILD_SECONDS, f"the index of {pod.name}", self._died)  # type: ignore[misc]
         return Loaded(said["load_seconds"], time.monotonic() - started)
 
     def command(self, job: Path) -> list[str]:
@@ -85,19 +110,21 @@ class Ours:
     def server_pids(self) -> Sequence[int]:
         return [process.pid for process in self._processes]
 
-    def _start(self, data: Dataset) -> list[int]:
-        """Shards, opened for writes; then a gateway that has their route. Gives the shards' admin ports."""
-        frame_ports = [free_port() for _ in range(self._shards)]
-        admin_ports = [free_port() for _ in range(self._shards)]
-        for shard in range(self._shards):
-            self._run("shard", self._shard_settings(data, shard, frame_ports[shard], admin_ports[shard]))
-        histories = [self._open(shard, port) for shard, port in enumerate(admin_ports)]
-        self._write_route(data, frame_ports, histories)
+    def _start(self, data: Dataset) -> list[ShardPod]:
+        """Shards, opened for writes; then a gateway that has their route."""
+        pods = [
+            ShardPod(shard, copy, free_port(), free_port()) for shard in range(self._shards) for copy in range(self._copies)
+        ]
+        for pod in pods:
+            self._run("shard", self._shard_settings(data, pod, next(one for one in pods if one.shard == pod.shard)))
+        histories = [self._open(pod) for pod in pods if pod.copy == 0]
+        self._write_route(data, pods, histories)
         port, admin_port = free_port(), free_port()
         self._run("gateway", self._gateway_settings(port, admin_port))
-        _await(lambda: _get(f"http://127.0.0.1:{admin_port}{READY_PATH}") is not None, START_SECONDS, "the gateway")
+        url = f"http://127.0.0.1:{admin_port}{READY_PATH}"
+        _await(lambda: _get(url) is not None, START_SECONDS, "the gateway", self._died)
         self._target = {"port": port, "fingerprint": data.fingerprint, "base64": self._base64}
-        return admin_ports
+        return pods
 
     def _run(self, role: str, settings: RoleSettings) -> None:
         log = self._folder / f"{role}-{len(self._processes)}.log"
@@ -106,22 +133,22 @@ class Ours:
             env = {**os.environ, **to_env(settings)}
             self._processes.append(subprocess.Popen(command, env=env, stdout=output, stderr=output))
 
-    def _shard_settings(self, data: Dataset, shard: int, frame_port: int, admin_port: int) -> ShardSettings:
-        folder = self._folder / f"shard-{shard}"
+    def _shard_settings(self, data: Dataset, pod: ShardPod, writer: ShardPod) -> ShardSettings:
+        folder = self._folder / pod.name
         folder.mkdir()
         return ShardSettings(
-            **self._pod_settings(_pod(shard), admin_port),
+            **self._pod_settings(pod.name, pod.admin_port),
             index=INDEX,
             generation=1,
-            shard=shard,
+            shard=pod.shard,
             shards=self._shards,
-            writer=f"127.0.0.1:{frame_port}",
+            writer=f"127.0.0.1:{writer.frame_port}",
             fingerprint=data.fingerprint,
             dimensions=data.documents.shape[1],
             fields=(FieldIndex(name="percentile", type=FieldType.INTEGER),),
             index_options=IndexOptions(type=self._index),
             data_dir=str(folder),
-            frame_port=frame_port,
+            frame_port=pod.frame_port,
         )
 
     def _gateway_settings(self, port: int, admin_port: int) -> GatewaySettings:
@@ -147,25 +174,26 @@ class Ours:
             "drain_seconds": 0.0,
         }
 
-    def _open(self, shard: int, admin_port: int) -> str:
+    def _open(self, pod: ShardPod) -> str:
         """Lets an empty shard take writes; gives its history."""
-        _await(lambda: bool((info := _info(admin_port)) and info.history), START_SECONDS, f"shard {shard}", self._died)
-        info = _info(admin_port)
+        _await(lambda: bool((info := _info(pod)) and info.history), START_SECONDS, pod.name, self._died)
+        info = _info(pod)
         assert info
         now = int(time.time())
-        claims = {"iss": TOKEN_ISSUER, "aud": audience(NAMESPACE, _pod(shard)), "iat": now, "exp": now + TOKEN_SECONDS}
+        claims = {"iss": TOKEN_ISSUER, "aud": audience(NAMESPACE, pod.name), "iat": now, "exp": now + TOKEN_SECONDS}
         request = urllib.request.Request(
-            f"http://127.0.0.1:{admin_port}{ADMIN_PATH}/unfence",
+            f"http://127.0.0.1:{pod.admin_port}{ADMIN_PATH}/unfence",
             Unfence(epoch=EPOCH, history=info.history).model_dump_json().encode(),
             {"Authorization": f"Bearer {jwt.encode(claims, self._key, TOKEN_ALGORITHM)}", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=10):
             return info.history
 
-    def _write_route(self, data: Dataset, frame_ports: Sequence[int], histories: Sequence[str]) -> None:
+    def _write_route(self, data: Dataset, pods: Sequence[ShardPod], histories: Sequence[str]) -> None:
+        by_shard = [[pod for pod in pods if pod.shard == shard] for shard in range(self._shards)]
         generation = GenerationRoute(
             generation=1,
-            hosts=tuple(f"127.0.0.1:{port}" for port in frame_ports),
+            hosts=tuple(",".join(f"127.0.0.1:{pod.frame_port}" for pod in copies) for copies in by_shard),
             histories=tuple(histories),
             fingerprint=data.fingerprint,
             dimensions=data.documents.shape[1],
@@ -193,10 +221,6 @@ class Ours:
         return None
 
 
-def _pod(shard: int) -> str:
-    return f"{INDEX}-g1-s{shard}-0"
-
-
 def _get(url: str) -> bytes | None:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
@@ -205,13 +229,18 @@ def _get(url: str) -> bytes | None:
         return None
 
 
-def _info(admin_port: int) -> ShardInfo | None:
-    said = _get(f"http://127.0.0.1:{admin_port}{SHARD_INFO_PATH}")
+def _info(pod: ShardPod) -> ShardInfo | None:
+    said = _get(f"http://127.0.0.1:{pod.admin_port}{SHARD_INFO_PATH}")
     return ShardInfo.model_validate_json(said) if said else None
 
 
-def _covered(info: ShardInfo | None) -> bool:
-    return bool(info and info.index and info.index.building is None and info.index.covered >= info.position)
+def _served(pods: Sequence[ShardPod], pod: ShardPod) -> bool:
+    """Whether the pod has all that its shard's writer has, and its index covers it."""
+    writer = _info(next(one for one in pods if one.shard == pod.shard))
+    info = _info(pod)
+    if not writer or not info or not info.ready or info.documents != writer.documents:
+        return False
+    return bool(info.index and info.index.building is None and info.index.covered >= info.position)
 
 
 def _await(holds: Callable[[], bool], seconds: float, what: str, failure: Callable[[], str | None] = lambda: None) -> None:

@@ -8,22 +8,27 @@ from rich.table import Table
 
 from .dataset import Dataset
 from .measure import Measurement
-from .rounds import Record
+from .rounds import BESIDE_UPSERTS, IDLE, Record
 
 OURS = "ours"
 Figure = tuple[str, Callable[[Measurement], float], str]
+
+
+def _p99(one: Measurement) -> float:
+    return one.p99_milliseconds
+
+
 READING: Sequence[Figure] = (
     ("recall@10", lambda one: one.recall, ".4f"),
     ("queries / CPU-s", lambda one: one.queries_per_cpu_second, ",.0f"),
     ("queries / s", lambda one: one.queries_per_second, ",.0f"),
     ("p50 ms", lambda one: one.p50_milliseconds, ".2f"),
-    ("p99 ms", lambda one: one.p99_milliseconds, ".2f"),
+    ("p99 ms", _p99, ".2f"),
 )
 WRITING: Sequence[Figure] = (
     ("upserts / s", lambda one: one.upserts_per_second, ",.0f"),
     ("upserts / CPU-s", lambda one: one.upserts_per_cpu_second, ",.0f"),
 )
-RATIO = "queries / CPU-s"
 
 
 def print_report(data: Dataset, records: Sequence[Record], console: Console) -> None:
@@ -33,15 +38,28 @@ def print_report(data: Dataset, records: Sequence[Record], console: Console) -> 
     for heading in ("", "", *systems, *(f"ours : {peer}" for peer in peers)):
         table.add_column(heading, justify="right" if heading else "left")
     for scenario in dict.fromkeys(record.scenario for record in records if record.measured):
-        for label, figure, form in (*READING, *WRITING):
+        heading = scenario
+        for label, figure, form in _figures(records, scenario):
             values = {name: _median(records, name, scenario, figure) for name in systems}
-            if any(value for value in values.values()):
-                ratios = [_ratio(values.get(OURS), values[peer]) for peer in peers]
-                table.add_row(scenario, label, *(_cell(values[name], form) for name in systems), *ratios)
+            ratios = [_ratio(values.get(OURS), values[peer]) for peer in peers]
+            table.add_row(heading, label, *(_cell(values[name], form) for name in systems), *ratios)
+            heading = ""
         table.add_section()
     console.print(table)
     for name in systems:
         console.print(f"{name}: {_size(records, name)}")
+        quiet, busy = (_median(records, name, scenario, _p99) for scenario in (IDLE, BESIDE_UPSERTS))
+        if quiet and busy:
+            console.print(f"{name}: p99 of searches beside upserts {busy / quiet:.1f} times that without")
+
+
+def _figures(records: Sequence[Record], scenario: str) -> Sequence[Figure]:
+    """Where searches and writes share the processor time, it says nothing of either."""
+    first = next(one.measured for one in records if one.scenario == scenario and one.measured)
+    reads, writes = first.queries > 0, first.upserts_per_second > 0
+    mixed = reads and writes
+    figures = (*(READING if reads else ()), *(WRITING if writes else ()))
+    return [figure for figure in figures if not (mixed and "CPU" in figure[0])]
 
 
 def _median(records: Sequence[Record], system: str, scenario: str, figure: Callable[[Measurement], float]) -> float | None:

@@ -16,6 +16,8 @@ UPSERT_BATCH = 100
 UPSERT_CONNECTIONS = 4
 UPSERTS_PER_SECOND = 5_000
 """The pace of writes under which the latency of searches is measured."""
+IDLE = "1 client"
+BESIDE_UPSERTS = f"1 client beside {UPSERTS_PER_SECOND:,} upserts/s"
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,13 @@ class Scenario:
 
 def reading(seconds: float) -> Sequence[Scenario]:
     filtered = [Scenario(f"filter {percent} %", Search(1, seconds, percent)) for percent in PERCENTS]
-    return [Scenario("1 client", Search(1, seconds)), Scenario("8 clients", Search(8, seconds)), *filtered]
+    return [Scenario(IDLE, Search(1, seconds)), Scenario("8 clients", Search(8, seconds)), *filtered]
 
 
 def writing(seconds: float) -> Sequence[Scenario]:
     paced = Upsert(UPSERT_CONNECTIONS, seconds, UPSERT_BATCH, rate=UPSERTS_PER_SECOND)
     return [
-        Scenario(f"1 client beside {UPSERTS_PER_SECOND:,} upserts/s", Search(1, seconds), paced),
+        Scenario(BESIDE_UPSERTS, Search(1, seconds), paced),
         Scenario("upserts", None, Upsert(UPSERT_CONNECTIONS, seconds, UPSERT_BATCH)),
     ]
 
