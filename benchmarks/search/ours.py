@@ -31,7 +31,7 @@ from embedding_serving.contract.admin import (
 from embedding_serving.contract.index import Distance, FieldIndex, FieldType, IndexOptions, IndexType
 from embedding_serving.contract.reports import READY_PATH
 from embedding_serving.contract.route import ROUTE_KEY, GenerationRoute, Phase, Route
-from embedding_serving.contract.settings import GatewaySettings, RoleSettings, ShardSettings, to_env
+from embedding_serving.contract.settings import GatewaySettings, PodSettings, ShardSettings, to_env
 
 from ..embed.server import free_port
 from .dataset import Dataset
@@ -40,6 +40,7 @@ from .system import Loaded
 
 NAMESPACE, INDEX, EPOCH = "bench", "bench", 1
 START_SECONDS = 60
+STOP_SECONDS = 120
 BUILD_SECONDS = 1_800
 MODULE = "benchmarks.search.ours_client"
 
@@ -78,6 +79,7 @@ class Ours:
         self._base64 = base64_vectors
         self._index = index
         self._stack = contextlib.ExitStack()
+        self._settings: list[tuple[str, PodSettings]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._target: dict[str, Any] = {}
 
@@ -90,7 +92,7 @@ class Ours:
         for process in reversed(self._processes):
             process.terminate()
         for process in self._processes:
-            process.wait(timeout=60)
+            process.wait(timeout=STOP_SECONDS)
         self._stack.close()
 
     def load(self, data: Dataset) -> Loaded:
@@ -100,6 +102,21 @@ class Ours:
         for pod in pods:
             _await(lambda pod=pod: _served(pods, pod), BUILD_SECONDS, f"the index of {pod.name}", self._died)  # type: ignore[misc]
         return Loaded(said["load_seconds"], time.monotonic() - started)
+
+    def restart_seconds(self) -> float:
+        """Stops the shards as Kubernetes does, starts them again; gives the time until the last of them is ready."""
+        shards = [number for number, (role, _) in enumerate(self._settings) if role == "shard"]
+        for number in shards:
+            self._processes[number].terminate()
+        for number in shards:
+            self._processes[number].wait(timeout=STOP_SECONDS)
+        started = time.monotonic()
+        for number in shards:
+            self._processes[number] = self._process(number)
+        for number in shards:
+            url = f"http://127.0.0.1:{self._settings[number][1].admin_port}{READY_PATH}"
+            _await(lambda url=url: _get(url) is not None, BUILD_SECONDS, "a shard", self._died)  # type: ignore[misc]
+        return time.monotonic() - started
 
     def command(self, job: Path) -> list[str]:
         return [sys.executable, "-m", MODULE, str(job)]
@@ -126,12 +143,15 @@ class Ours:
         self._target = {"port": port, "fingerprint": data.fingerprint, "base64": self._base64}
         return pods
 
-    def _run(self, role: str, settings: RoleSettings) -> None:
-        log = self._folder / f"{role}-{len(self._processes)}.log"
-        with log.open("wb") as output:
+    def _run(self, role: str, settings: PodSettings) -> None:
+        self._settings.append((role, settings))
+        self._processes.append(self._process(len(self._processes)))
+
+    def _process(self, number: int) -> "subprocess.Popen[bytes]":
+        role, settings = self._settings[number]
+        with (self._folder / f"{role}-{number}.log").open("ab") as output:
             command = [sys.executable, "-m", "embedding_serving", role]
-            env = {**os.environ, **to_env(settings)}
-            self._processes.append(subprocess.Popen(command, env=env, stdout=output, stderr=output))
+            return subprocess.Popen(command, env={**os.environ, **to_env(settings)}, stdout=output, stderr=output)
 
     def _shard_settings(self, data: Dataset, pod: ShardPod, writer: ShardPod) -> ShardSettings:
         folder = self._folder / pod.name
