@@ -1,4 +1,4 @@
-"""Commits on their way into the approximate index: in order, and none lost where its files have no room."""
+"""Commits on their way into the approximate index: in order, and none is passed over where it fails on one."""
 
 import logging
 import threading
@@ -7,6 +7,7 @@ from typing import Protocol
 
 from .store.records import Committed, Rows, Vectors
 
+BEHIND = "the index of this shard did not take what was written last (its log says why): delete the pod, and it is made again"
 log = logging.getLogger(__name__)
 
 
@@ -17,7 +18,8 @@ class TakesCommits(Protocol):
 class IndexFeed:
     """Called by the writer thread before a write is acknowledged. Thread-safe.
 
-    A commit that the index does not take waits here, and so do those behind it; meanwhile the shard takes no writes.
+    A commit that the index does not take waits here, and so do those behind it; meanwhile the shard takes no writes and
+    answers no strong search.
     """
 
     def __init__(self) -> None:
@@ -49,7 +51,7 @@ class IndexFeed:
             commit = self._missed[0]
             try:
                 self._index.apply(commit.added, commit.vectors, commit.removed)
-            except OSError as error:
-                log.error("the index has no room for a commit: %s", error)
+            except Exception:
+                log.exception("the index did not take a commit", extra={"position": commit.position})
                 return
             self._missed.popleft()

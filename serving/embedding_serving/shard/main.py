@@ -41,21 +41,21 @@ async def serve(settings: ShardSettings) -> int:
     lifecycle = Lifecycle(settings)
     admin = listener(build_admin(lifecycle, _token_check(settings)), settings.admin_port, settings.shutdown_seconds)
     admin.start()
+    log.info("listening", extra={"admin_port": admin.port})
     try:
-        await _run(settings, lifecycle, admin.port, stop)
+        await _run(settings, lifecycle, stop)
     finally:
         await admin.stop()
     log.info("stopped")
     return 0
 
 
-async def _run(settings: ShardSettings, lifecycle: Lifecycle, admin_port: int, stop: asyncio.Event) -> None:
+async def _run(settings: ShardSettings, lifecycle: Lifecycle, stop: asyncio.Event) -> None:
     opener = ThreadPoolExecutor(1, thread_name_prefix="open")
     try:
         lock = await _unless_stopped(opener, stop, take_volume, settings)
         if lock is None:
             return
-        log.info("listening", extra={"admin_port": admin_port})
         await _open_and_serve(settings, lifecycle, opener, stop)
     finally:
         opener.shutdown(wait=False)

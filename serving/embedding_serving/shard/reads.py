@@ -17,13 +17,13 @@ from ..wire.codec import MAX_HEAD_BYTES, Buffer
 from ..wire.errors import BAD_REQUEST, TOO_LARGE, WireError
 from . import heads
 from .heads import checked
+from .index_feed import BEHIND
 from .lane import Lane
 from .matches import Matches
 from .store.protocol import check_read
 from .store.records import Document, Refused, Rows, Vectors
 from .store.state import State
 from .store.store import Store
-from .store.writer import FULL
 from .watermark import Watermark
 
 ROWS_AT_ONCE = 64
@@ -80,7 +80,7 @@ class Reads:
         head = checked(heads.Search, call)
         queries = self._queries(call.tail, head.queries)
         if head.consistency == "strong" and not self._searchable():
-            raise Refused(Refusal.VOLUME_FULL, f"the index has no room for what was written last: {FULL}")
+            raise Refused(Refusal.READ_ONLY, BEHIND)
         lane = self.lanes["search" if head.filter is None else "filtered"]
         return self._read(call, head, lane, partial(self._search, head, queries), head.queries)
 

@@ -20,13 +20,12 @@ from .feed import connect
 from .feed_server import FeedServer
 from .follower import Follower, Unreachable
 from .housekeeping import keep_house, keep_index
-from .index_feed import IndexFeed
+from .index_feed import BEHIND, IndexFeed
 from .matches import Matches
 from .reads import Reads
 from .store.protocol import digest_text
 from .store.records import Page, Refused, StoreCorrupt, StoreError
 from .store.store import Store
-from .store.writer import FULL
 from .watermark import Watermark
 from .writes import Writes
 
@@ -248,7 +247,7 @@ class ShardService:
         if self._damage is not None:
             return CORRUPT, self._damage
         if self._index_feed.is_behind:
-            return Refusal.VOLUME_FULL.value, f"the index has no room for what was written last: {FULL}"
+            return Refusal.READ_ONLY.value, BEHIND
         known = self.store.fault
         return (known[0].value, known[1]) if known else (None, None)
 

@@ -21,9 +21,9 @@ from ..wire.calls import Call, Reply
 from ..wire.errors import BAD_REQUEST, WireError
 from . import heads
 from .heads import checked
+from .index_feed import BEHIND
 from .store.records import Change, Op, Refused, Vectors, WriteBatch, WriteResult
 from .store.store import Store
-from .store.writer import FULL
 from .watermark import Watermark
 
 
@@ -72,7 +72,7 @@ class Writes:
         if not self._writer:
             raise Refused(Refusal.NOT_A_WRITER, "this copy follows: write to the pod whose name ends in -0")
         if not self._searchable():
-            raise Refused(Refusal.VOLUME_FULL, f"the index has no room for what was written last: {FULL}")
+            raise Refused(Refusal.READ_ONLY, BEHIND)
 
     def _vectors(self, head: heads.Write, tail: memoryview) -> Vectors:
         """float32 [changes with a vector, dimensions], normalised where the distance is cosine."""

@@ -19,9 +19,11 @@ def make_shard(operator: Operator, tmp_path: Path) -> Iterator[MakeShard]:
     """Starts pods; those of one number share a directory."""
     made: list[ShardProcess] = []
 
-    def make(pod: int = 0, **changes: Any) -> ShardProcess:
-        settings = shard_settings(tmp_path / f"data-{pod}", operator, pod=pod, **changes)
-        shard = ShardProcess(settings, operator, tmp_path)
+    def make(pod: int = 0, data_dir: Path | None = None, **changes: Any) -> ShardProcess:
+        settings = shard_settings(data_dir or tmp_path / f"data-{pod}", operator, pod=pod, **changes)
+        work = tmp_path / f"work-{len(made)}"
+        work.mkdir()
+        shard = ShardProcess(settings, operator, work)
         made.append(shard)
         shard.start()
         return shard

@@ -107,6 +107,9 @@ class ShardProcess:
         answer.raise_for_status()
         return ShardInfo.model_validate_json(answer.content)
 
+    def metrics(self) -> str:
+        return httpx.get(f"{self.admin_url}/metrics", timeout=CALL_SECONDS).text
+
     def is_ready(self) -> bool:
         with contextlib.suppress(httpx.TransportError):
             return httpx.get(f"{self.admin_url}/readyz", timeout=5).status_code == 200
@@ -166,7 +169,7 @@ async def until_async(holds: Callable[[], bool], what: str) -> None:
 
 def shard_settings(data_dir: Path, operator: Operator, *, pod: int = 0, **changes: Any) -> ShardSettings:
     data_dir.mkdir(parents=True, exist_ok=True)
-    values = {
+    values: dict[str, Any] = {
         "pod": f"{SET}-{pod}",
         "namespace": NAMESPACE,
         "index": "docs",
@@ -185,7 +188,7 @@ def shard_settings(data_dir: Path, operator: Operator, *, pod: int = 0, **change
         "drain_seconds": 0.0,
         "shutdown_seconds": 5.0,
     } | changes
-    return ShardSettings(**values)
+    return ShardSettings.model_validate(values)
 
 
 @dataclass
