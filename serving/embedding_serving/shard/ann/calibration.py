@@ -19,7 +19,7 @@ CODE_FLOOR = 200
 VECTOR_FLOOR = 64
 HEADROOM = 1.15
 TRUTH_ROWS = 65_536
-MAX_DEPTH_PER_RANK = 12
+MAX_DEPTH_PER_RANK = 25
 MIN_MAX_DEPTH = 2_000
 EQUAL = 1e-5
 """Scores that differ by less, relatively, are of equal vectors."""

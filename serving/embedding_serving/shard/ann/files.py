@@ -131,14 +131,22 @@ def read_manifest(directory: Path) -> Manifest | None:
         raise DamagedCacheError(f"{MANIFEST} is not a manifest: {type(error).__name__}") from None
 
 
+def names_in(directory: Path) -> list[str]:
+    """Empty where the directory can't be read: a cache that isn't there is an empty one."""
+    try:
+        return [path.name for path in directory.iterdir()]
+    except OSError:
+        return []
+
+
 def sweep(directory: Path, keep: set[str]) -> None:
     """Deletes what no manifest names: left by killed builds, or replaced."""
-    try:
-        for path in directory.iterdir():
-            if path.name not in keep and path.is_file():
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        logger.warning("left files of the index cache where they are", extra={"error": str(error)})
+    for name in names_in(directory):
+        if name not in keep:
+            try:
+                (directory / name).unlink(missing_ok=True)
+            except OSError as error:
+                logger.warning("a file of the index cache stays", extra={"file": name, "error": str(error)})
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -9,8 +9,8 @@ class Limits:
     """Fewer live rows than this are scanned: no index is faster."""
     flat_rows: int = 300_000
     """Auto puts inverted lists in front beyond this many live rows."""
-    exact_filter_rows: int = 20_000
-    """A filter that leaves at most this many rows is answered by scanning them."""
+    exact_filter_rows: int = 5_000
+    """A filter that leaves at most this many rows is answered by scanning them: 0.1 to 0.2 us a row, in any order."""
     fold_rows: int = 256
     """Appended rows are scanned exactly until so many are encoded at once."""
     insist_rows: int = 8_192

@@ -64,13 +64,11 @@ class Planner:
 
     def _answers(self, queries: Vectors, k: int, allowed: Rows | None) -> list[Found]:
         view = self.view
-        if allowed is not None and (view.main is None or len(allowed) <= self.limits.exact_filter_rows):
+        small = view.main is None or view.slots.live <= self.limits.exact_rows
+        if allowed is not None and (small or len(allowed) <= self.limits.exact_filter_rows):
             slots = view.slots.find(allowed)
             return [self._scan(query, slots, k) for query in queries]
-        if view.main is None or view.slots.live <= self.limits.exact_rows:
-            if allowed is not None:
-                slots = view.slots.find(allowed)
-                return [self._scan(query, slots, k) for query in queries]
+        if view.main is None or small:
             return [self._scan_live(query, k) for query in queries]
         answers: list[Found] = []
         for start in range(0, len(queries), QUERIES_AT_ONCE):
@@ -120,8 +118,10 @@ class Planner:
         return self._scan_live(query, k) if allowed is None else self._scan(query, self.view.slots.find(allowed), k)
 
     def _answer(self, query: Vectors, candidates: Slots, k: int, allowed: Rows | None) -> Found:
-        delta = self._scan_range(query, self.view.folded, self.view.slots.count, k, allowed)
-        return _merge([self._scan(query, candidates, k), delta], k)
+        found = self._scan(query, candidates, k)
+        if self.view.folded == self.view.slots.count:
+            return found
+        return _merge([found, self._scan_range(query, self.view.folded, self.view.slots.count, k, allowed)], k)
 
     def _candidates(self, queries: Vectors, rank: float, main: Main) -> Slots:
         """int64 [n, any]: slots in no order, -1 = none."""

@@ -14,7 +14,7 @@ from .arrays import Rows, Vectors
 from .build import Job, Result
 from .cache import Cache
 from .errors import AnnError, BuildFailedError
-from .files import FORMAT, MANIFEST, EngineFiles, FileStamp, Manifest, checksum, sweep, write_manifest
+from .files import FORMAT, MANIFEST, EngineFiles, FileStamp, Manifest, checksum, names_in, sweep, write_manifest
 from .limits import Limits
 from .loading import load_engine
 from .plan import Due, Facts, due
@@ -76,10 +76,11 @@ class Upkeep:
         if self.manifest:
             one = self.manifest
             self._covered = _Covered(one.number, one.count, one.vectors.checksum, one.rows.checksum)
-        self._token = max((_number_in(path) for path in self.directory.iterdir()), default=0)
+        self._token = max((_number_in(name) for name in names_in(self.directory)), default=0)
         self._last_snapshot = time.monotonic()
 
     def start(self) -> None:
+        self._sweep()
         self._thread = threading.Thread(target=self._run, name="index-upkeep", daemon=True)
         self._thread.start()
 
@@ -227,9 +228,9 @@ class Upkeep:
         try:
             covered = _continue(self._covered, view.vectors, view.rows, view.count)
             slots.sync()
-            self.manifest = self._manifest(covered, view.count, view.covered)
-            write_manifest(self.directory, self.manifest)
-            self._covered = covered
+            manifest = self._manifest(covered, view.count, view.covered)
+            write_manifest(self.directory, manifest)
+            self.manifest, self._covered = manifest, covered
         except OSError as error:
             logger.warning("no snapshot of the index", extra={"error": str(error)})
 
@@ -268,6 +269,6 @@ def _continue(covered: _Covered, vectors: Vectors, rows: Rows, count: int) -> _C
     return one
 
 
-def _number_in(path: Path) -> int:
-    digits = path.stem.partition("-")[2]
+def _number_in(name: str) -> int:
+    digits = name.partition("-")[2].partition(".")[0]
     return int(digits) if digits.isdecimal() else 0
