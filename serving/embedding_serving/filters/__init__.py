@@ -1,4 +1,4 @@
-"""Filters over document metadata: their grammar, and their SQL.
+"""Filters over document metadata: their grammar, and their SQL; keyword search beside them.
 
 parse.py        JSON to a filter, errors by path
 grammar.py      a filter as a tree, and as canonical JSON
@@ -6,7 +6,9 @@ normal.py       one form for filters that say the same
 compile.py      a filter to a SELECT of row numbers
 stored_json.py  conditions on members that have no index
 entries.py      what metadata gives the index of declared fields
+sizes.py        how many rows conditions name
 rows.py         row numbers as an array
+keywords.py     words to documents by BM25
 
 What matches: a value that is an array matches if one of its elements does (one level; arrays in arrays and objects are there,
 but equal nothing). Dots in a key lead into objects, not into arrays. Types are strict: 1 is neither "1" nor true, and is 1.0.

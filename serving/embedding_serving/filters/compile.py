@@ -17,7 +17,7 @@ from .sql import COMPARISONS, Parameter, Sql, bounded, joined, one_of, text_rang
 from .values import Instant, Kind
 
 # Left to choose, SQLite takes the index of `deleted`, which is all live rows.
-_EXPIRED = "SELECT row FROM rows INDEXED BY rows_expiring WHERE expires_at IS NOT NULL AND deleted = 0 AND expires_at <= ?"
+EXPIRED = "SELECT row FROM rows INDEXED BY rows_expiring WHERE expires_at IS NOT NULL AND deleted = 0 AND expires_at <= ?"
 
 _LARGE = 4
 """Entering a row in a set costs about a quarter of testing a row by itself."""
@@ -40,7 +40,7 @@ def compile_filter(
     connection: where the rows of conditions may be counted, to let the smallest lead; without it the first equality does.
     Raises sqlite3.Error, with a connection.
     """
-    unexpired = Sql(f"row NOT IN ({_EXPIRED})", (now_ms,))
+    unexpired = Sql(f"row NOT IN ({EXPIRED})", (now_ms,))
     found = _Compiler(declared, connection).select(filter_, (Sql("row > ?", (above,)), unexpired))
     return Query(found.text, found.parameters)
 
