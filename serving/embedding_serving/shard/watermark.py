@@ -12,6 +12,10 @@ class Watermark:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
     def moved(self) -> None:
         """From any thread: looks who has waited long enough."""
         if self._waiting:
