@@ -1,10 +1,13 @@
 """A role as a process: settings from the environment in, an exit code out, and the reason of a failure for the operator."""
 
+import asyncio
 import logging
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import uvloop
 from pydantic import ValidationError
@@ -19,12 +22,26 @@ log = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=RoleSettings)
 
 
-def run_role(settings_type: type[Settings], serve: Callable[[Settings], Awaitable[int]]) -> int:
+_stops: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Event] = WeakKeyDictionary()
+
+
+def stop_event() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT; one for all roles of an event loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _stops:
+        _stops[loop] = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stops[loop].set)
+    return _stops[loop]
+
+
+def run_role(settings_type: Callable[[], Settings], serve: Callable[[Settings], Awaitable[int]]) -> int:
     """Runs `serve` until it returns its exit code; 1 where it raises, after a report in the termination message."""
     setup_logging(os.environ.get(env_name("log_level"), "INFO"))
     termination_path = os.environ.get(env_name("termination_path"), TERMINATION_PATH)
     try:
         settings = settings_type()  # from the environment
+        setup_logging(settings.log_level)
         code: int = uvloop.run(_awaited(serve(settings)))
         return code
     except ValidationError as error:
@@ -39,10 +56,10 @@ def run_role(settings_type: type[Settings], serve: Callable[[Settings], Awaitabl
     return 1
 
 
-def listener(app: object, port: int, shutdown_seconds: float) -> Listener:
+def listener(app: object, port: int, shutdown_seconds: float, host: str = "") -> Listener:
     """A bound port. Raises StartFailed where it is taken."""
     try:
-        return Listener(app, port, shutdown_seconds)
+        return Listener(app, port, shutdown_seconds, host)
     except OSError as error:
         raise StartFailed(Outcome.UNAVAILABLE, f"port {port}: {error.strerror}") from error
 

@@ -29,6 +29,7 @@ class RoleSettings(BaseSettings):
 
     termination_path: str = Field(default=TERMINATION_PATH, description="Where the last report goes for the operator to read.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    host: str = Field(default="", description="Address to listen on; empty = every address of the pod.")
 
 
 class ModelRoleSettings(RoleSettings):
@@ -149,6 +150,20 @@ class GatewaySettings(PodSettings):
     rerank_candidates: int = Field(default=100, ge=1, description="Hits to order again.")
     rerank_timeout_seconds: float = Field(default=0.2, gt=0, description="The longest that re-ranking may take.")
     port: int = Field(default=API_PORT, description="API port.")
+
+
+class LocalSettings(RoleSettings):
+    """Role `local`: encoder, one shard and gateway in one process, for laptops and application tests."""
+
+    model: str = Field(description="Directory with the model's files, as a hub repository has them (safetensors).")
+    data_dir: str = Field(default="search-data", description="Where documents, index and the prepared model are kept.")
+    options: ModelOptions = Field(default=ModelOptions(), description="What decides, with the files, the vector space.")
+    index_options: IndexOptions = Field(default=IndexOptions(), description="The approximate index.")
+    fields: tuple[FieldIndex, ...] = Field(default=(), description="Metadata that filters find by an index.")
+    keys_dir: str | None = Field(default=None, description="Where API keys lie, one file a key; absent = open to all.")
+    port: int = Field(default=API_PORT, description="API port.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    log_level: str = Field(default="WARNING", description="DEBUG, INFO, WARNING or ERROR.")
 
 
 def env_name(field: str) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +11,7 @@ from ..contract.settings import EmbedSettings
 from ..failure import StartFailed
 from ..http.ratelimit import RateLimiter
 from ..redis_store import RedisStore
-from ..role import listener, run_role
+from ..role import listener, run_role, stop_event
 from .cache import VectorCache
 from .encoder import Encoder
 from .http.gate import Gate
@@ -31,14 +30,12 @@ def main() -> int:
 
 async def serve(settings: EmbedSettings) -> int:
     """Runs until SIGTERM or SIGINT. Raises StartFailed where the model cannot be served."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_event()
     lifecycle = Lifecycle()
     surface = build_surface(lifecycle, __version__)
     gate = Gate(lifecycle, settings, HOT_ROUTES, surface)
-    api = listener(gate, settings.port, settings.shutdown_seconds)
-    admin = listener(surface, settings.admin_port, settings.shutdown_seconds)
+    api = listener(gate, settings.port, settings.shutdown_seconds, settings.host)
+    admin = listener(surface, settings.admin_port, settings.shutdown_seconds, settings.host)
     for port in (api, admin):
         port.start()
     log.info("listening", extra={"port": api.port, "admin_port": admin.port})

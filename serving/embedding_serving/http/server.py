@@ -7,12 +7,13 @@ listening sockets close, and what runs is finished.
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ..listen import listening_socket
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients and proxies keep idle connections, so that they are the ones to close."""
@@ -84,7 +85,7 @@ class Connection(HttpToolsProtocol):
 class Listener(uvicorn.Server):
     """One port. Signals are the caller's: two servers run in this process and stop in order."""
 
-    def __init__(self, app: Any, port: int, shutdown_seconds: float) -> None:
+    def __init__(self, app: Any, port: int, shutdown_seconds: float, host: str = "") -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -99,7 +100,7 @@ class Listener(uvicorn.Server):
                 backlog=BACKLOG,
             )
         )
-        self._socket = _listen(port)
+        self._socket = listening_socket(host, port, BACKLOG)
         self.port: int = self._socket.getsockname()[1]
         self._serving: asyncio.Task[None] | None = None
 
@@ -115,11 +116,3 @@ class Listener(uvicorn.Server):
         self.should_exit = True
         if self._serving is not None:
             await self._serving
-
-
-def _listen(port: int) -> socket.socket:
-    """On every address, of both families where the kernel has both. Raises OSError where the port is taken."""
-    if socket.has_dualstack_ipv6():
-        with contextlib.suppress(OSError):
-            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
-    return socket.create_server(("", port), backlog=BACKLOG)

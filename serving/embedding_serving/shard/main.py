@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,7 +12,7 @@ from ..contract.settings import ShardSettings
 from ..embed.engines.cpu import cpu_quota
 from ..failure import StartFailed
 from ..http.admin_tokens import TokenCheck
-from ..role import listener, run_role
+from ..role import listener, run_role, stop_event
 from ..wire.server import FrameServer
 from .admin import build_admin
 from .lifecycle import Lifecycle, Phase
@@ -35,11 +34,11 @@ def main() -> int:
 async def serve(settings: ShardSettings) -> int:
     """Runs until SIGTERM or SIGINT. Raises StartFailed where the shard cannot be served."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_event()
     lifecycle = Lifecycle(settings)
-    admin = listener(build_admin(lifecycle, _token_check(settings)), settings.admin_port, settings.shutdown_seconds)
+    admin = listener(
+        build_admin(lifecycle, _token_check(settings)), settings.admin_port, settings.shutdown_seconds, settings.host
+    )
     admin.start()
     log.info("listening", extra={"admin_port": admin.port})
     try:
@@ -133,7 +132,7 @@ class _Measured:
 
 def _frame_server(settings: ShardSettings, lifecycle: Lifecycle, service: ShardService) -> FrameServer:
     try:
-        return FrameServer(service.handlers(), settings.frame_port, observe=lifecycle.metrics.call)
+        return FrameServer(service.handlers(), settings.frame_port, host=settings.host, observe=lifecycle.metrics.call)
     except OSError as error:
         raise StartFailed(Outcome.UNAVAILABLE, f"port {settings.frame_port}: {error.strerror}") from error
 

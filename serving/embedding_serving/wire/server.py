@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Mapping
 
+from ..listen import listening_socket
 from .calls import Handler, Observer
 from .codec import Limits
 from .protocol import ServerConnection
@@ -21,6 +21,7 @@ class FrameServer:
         handlers: Mapping[str, Handler],
         port: int,
         *,
+        host: str = "",
         limits: Limits | None = None,
         max_connections: int = MAX_CONNECTIONS,
         observe: Observer | None = None,
@@ -31,7 +32,7 @@ class FrameServer:
         self._observe = observe
         self._connections: set[ServerConnection] = set()
         self._server: asyncio.Server | None = None
-        self._socket = _listen(port)
+        self._socket = listening_socket(host, port, BACKLOG)
         self.port: int = self._socket.getsockname()[1]
 
     @property
@@ -64,11 +65,3 @@ class FrameServer:
     def _connection(self) -> ServerConnection:
         crowded = len(self._connections) >= self._max_connections
         return ServerConnection(self._handlers, self._limits, self._connections, self._observe, crowded=crowded)
-
-
-def _listen(port: int) -> socket.socket:
-    """On every address, of both families where the kernel has both."""
-    if socket.has_dualstack_ipv6():
-        with contextlib.suppress(OSError):
-            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
-    return socket.create_server(("", port), backlog=BACKLOG)

@@ -167,7 +167,8 @@ def _identity_text(identity: Identity) -> str:
 
 def _source(row: tuple[Any, ...]) -> Source:
     shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete = row
-    return Source(shard, history, host, int(lower), int(upper), bool(with_vectors), nonce, cursor, resync_from, bool(complete))
+    part = int(lower), int(upper)
+    return Source(shard, history, host, *part, bool(with_vectors), nonce, cursor, resync_from, bool(complete))
 
 
 def _columns(source: Source) -> tuple[Any, ...]:
