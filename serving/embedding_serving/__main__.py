@@ -1,10 +1,10 @@
-"""`python -m embedding_serving prepare | embed | shard`: one image, a command a role."""
+"""`python -m embedding_serving prepare | embed | shard | gateway`: one image, a command a role."""
 
 import os
 import sys
 from collections.abc import Callable
 
-ROLES = ("prepare", "embed", "shard")
+ROLES = ("prepare", "embed", "shard", "gateway")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,6 +29,10 @@ def _role(name: str) -> Callable[[], int]:
         from .shard.main import main as shard
 
         return shard
+    if name == "gateway":
+        from .gateway.main import main as gateway
+
+        return gateway
     from .embed.main import main as embed
 
     return embed

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, TypeVar
 
 from .problems import CONTENT_TYPE as PROBLEM
@@ -52,6 +52,22 @@ class Exchange:
             self._closing = True
             raise ApiError(408, "body_timeout", f"the body did not arrive within {deadline_seconds:.0f} s") from None
 
+    async def parts(self, idle_seconds: float) -> AsyncIterator[bytes]:
+        """The body as it comes, for one that is never held as a whole. Raises ApiError where nothing comes, HungUp."""
+        while True:
+            try:
+                async with asyncio.timeout(idle_seconds):
+                    message = await self._receive()
+            except TimeoutError:
+                self._closing = True
+                raise ApiError(408, "body_timeout", f"nothing of the body came for {idle_seconds:.0f} s") from None
+            if message["type"] != "http.request":
+                raise HungUp
+            if message["body"]:
+                yield message["body"]
+            if not message.get("more_body"):
+                return
+
     async def unless_hung_up(self, work: Awaitable[T]) -> T:
         """Runs `work`; a client that leaves takes it along. Raises HungUp then. Only after the body was read."""
         handler = asyncio.current_task()
@@ -87,6 +103,25 @@ class Exchange:
             headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
+
+    async def begin(self, content_type: bytes, extra: Sequence[Header] = ()) -> None:
+        """Starts an answer of unknown length; `send_part` and `end` follow."""
+        self.status = 200
+        headers = [(b"content-type", content_type), (b"x-request-id", self.request_id.encode()), *extra]
+        if self._closing:
+            headers.append((b"connection", b"close"))
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def send_part(self, part: bytes, timeout_seconds: float) -> None:
+        """Returns when there is room for more. Raises HungUp where the client reads nothing for so long."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        except TimeoutError:
+            raise HungUp from None
+
+    async def end(self) -> None:
+        await self._send({"type": "http.response.body", "body": b""})
 
     async def refuse(self, error: ApiError, problem: bytes | None = None) -> None:
         """problem: the body, where it is another than the plain problem document."""

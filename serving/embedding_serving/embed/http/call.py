@@ -56,8 +56,12 @@ def json_answer(value: Any) -> Answer:
     return Answer(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def octets_answer(vectors: Vectors) -> Answer:
-    """Raw little-endian float32, row by row; the shape is in the headers."""
+def octets_answer(vectors: Vectors, info: ModelInfo) -> Answer:
+    """Raw little-endian float32, row by row; the shape and the vector space are in the headers."""
     count, dimensions = vectors.shape
-    shape = [(b"x-embedding-count", b"%d" % count), (b"x-embedding-dimensions", b"%d" % dimensions)]
-    return Answer(np.ascontiguousarray(vectors, dtype="<f4").tobytes(), OCTETS, shape)
+    headers = [
+        (b"x-embedding-count", b"%d" % count),
+        (b"x-embedding-dimensions", b"%d" % dimensions),
+        (b"x-embedding-fingerprint", info.fingerprint.encode()),
+    ]
+    return Answer(np.ascontiguousarray(vectors, dtype="<f4").tobytes(), OCTETS, headers)

@@ -1,0 +1,63 @@
+"""Why the gateway could not do what it was asked, apart from faults of the request."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class Moved(Exception):
+    """A shard speaks for another generation than the pinned one: pin anew, embed again, try again."""
+
+    def __init__(self, detail: str, route: Mapping[str, Any] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.route = route
+
+
+class Unavailable(Exception):
+    """Something behind the gateway does not answer; another index may. code: of the problem."""
+
+    code = "unavailable"
+
+    def __init__(self, detail: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RouteUnavailable(Unavailable):
+    code = "route_unavailable"
+
+
+class EncoderUnavailable(Unavailable):
+    code = "encoder_unavailable"
+
+
+class ShardUnavailable(Unavailable):
+    """shards: the numbers of those that did not answer."""
+
+    code = "shard_unavailable"
+
+    def __init__(self, shards: Sequence[int], detail: str) -> None:
+        super().__init__(detail)
+        self.shards = tuple(shards)
+
+
+class ShardRefused(Exception):
+    """A shard answered that it cannot do this one thing, and no copy could. code: a frame's."""
+
+    def __init__(self, shard: int, code: str, detail: str, field: str | None = None) -> None:
+        super().__init__(f"shard {shard}: {detail}")
+        self.shard = shard
+        self.code = code
+        self.detail = detail
+        self.field = field
+
+
+class TextRefused(Exception):
+    """The encoder does not take a text. index: which of those it was given."""
+
+    def __init__(self, index: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.index = index
+        self.code = code
+        self.detail = detail

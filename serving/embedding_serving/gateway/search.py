@@ -1,0 +1,352 @@
+"""Queries -> hits, within one pinned generation: embed, ask every shard, take the best, fetch their documents, re-rank.
+
+With one shard the documents come with the search. With several, rows and scores come first and the documents of the
+merged hits alone are fetched, each from the copy that named its row: row numbers are a copy's own.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..contract.index import Distance
+from ..contract.route import GenerationRoute
+from ..http.problems import ApiError
+from ..wire.client import Answer
+from ..wire.errors import TOO_LARGE
+from .deadline import Deadline
+from .encoder import Encoders, InputType
+from .failures import ShardRefused, ShardUnavailable, TextRefused
+from .fanout import Fanout, Frame, Question, Replies
+from .hits import Stored, documents_of, shown
+from .members import Include, Vectors, check_vector, normalised
+from .merge import Ranked, best, fused
+from .pods import Fleet, Shards
+from .position import Positions, wanted
+from .reranker import Reranker
+from .routes import Pin, Routes
+from .search_request import Search
+
+DOCUMENTS_AT_ONCE = 128
+"""Documents that come with a search or in one fetch."""
+ROUNDS = 3
+"""How often a search is begun again because hits were gone when their documents were fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchContext:
+    """trace: the request's id in logs."""
+
+    deadline: Deadline
+    trace: str
+    tokens: list[Positions] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Of one search, best first. reranked: None where it was not asked for."""
+
+    hits: list[dict[str, Any]]
+    reranked: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Of all searches of a request; failed: why shards are missing from it."""
+
+    generation: GenerationRoute
+    results: list[Hits]
+    failed: Mapping[int, str]
+
+
+class Asked(NamedTuple):
+    """A search with its query as the shards take it: float32 [d], or None without one."""
+
+    search: Search
+    vector: Vectors | None
+
+
+class Hit(NamedTuple):
+    stored: Stored
+    score: float
+
+
+class _Gone(Exception):
+    """Rows were gone when their documents were fetched. hits: what is left."""
+
+    def __init__(self, hits: list[list[Hit]], failed: Mapping[int, str]) -> None:
+        super().__init__()
+        self.hits = hits
+        self.failed = failed
+
+
+class Searcher:
+    """Of one index."""
+
+    def __init__(self, routes: Routes, fleet: Fleet, fanout: Fanout, encoders: Encoders, reranker: Reranker | None) -> None:
+        self.routes = routes
+        self._fleet = fleet
+        self._fanout = fanout
+        self._encoders = encoders
+        self._reranker = reranker
+
+    async def find(self, searches: Sequence[Search], context: SearchContext) -> Found:
+        """Raises ApiError for what the generation cannot answer, Unavailable, ShardRefused, TextRefused."""
+        active = any(search.strong or search.vector is not None for search in searches)
+        choose = self.routes.active if active else self.routes.readable
+
+        async def attempt(pin: Pin) -> Found:
+            return await self._attempt(pin, searches, context)
+
+        return await self.routes.pinned(choose, context.deadline, attempt)
+
+    async def _attempt(self, pin: Pin, searches: Sequence[Search], context: SearchContext) -> Found:
+        asked = await self._with_vectors(pin, searches, context)
+        shards = self._fleet.shards(pin.generation)
+        if len(asked) == 1:
+            results, failed = await self._group(pin, shards, asked, context)
+            return Found(pin.generation, results, failed)
+        groups: dict[Any, list[int]] = {}
+        for index, one in enumerate(asked):
+            groups.setdefault(_shape(one.search), []).append(index)
+        tasks = [
+            asyncio.ensure_future(self._group(pin, shards, [asked[index] for index in indexes], context))
+            for indexes in groups.values()
+        ]
+        results_by_index: dict[int, Hits] = {}
+        failed_anywhere: dict[int, str] = {}
+        try:
+            for indexes, task in zip(groups.values(), tasks, strict=True):
+                results, failed = await task
+                results_by_index |= zip(indexes, results, strict=True)
+                failed_anywhere |= failed
+        finally:
+            for task in tasks:
+                task.cancel()
+        return Found(pin.generation, [results_by_index[index] for index in range(len(asked))], failed_anywhere)
+
+    async def _with_vectors(self, pin: Pin, searches: Sequence[Search], context: SearchContext) -> list[Asked]:
+        generation = pin.generation
+        given = {
+            index: check_vector(search.vector, search.space, generation, search.field("vector"))
+            for index, search in enumerate(searches)
+            if search.vector is not None
+        }
+        texts = [index for index, search in enumerate(searches) if search.text is not None]
+        if texts:
+            given |= zip(texts, await self._embedded(generation, searches, texts, context), strict=True)
+        return [Asked(search, given.get(index)) for index, search in enumerate(searches)]
+
+    async def _embedded(
+        self, generation: GenerationRoute, searches: Sequence[Search], indexes: Sequence[int], context: SearchContext
+    ) -> Vectors:
+        field = searches[indexes[0]].field("query")
+        if generation.encoder is None:
+            detail = "this index has no model: search with vector or keywords"
+            raise ApiError(400, "no_model", detail, field=field)
+        texts = [searches[index].text or "" for index in indexes]
+        try:
+            vectors = await self._encoders.embed(generation, texts, InputType.QUERY, context.deadline, context.trace)
+        except TextRefused as error:
+            where = searches[indexes[error.index]].field("query")
+            raise ApiError(413 if "too" in error.code else 400, error.code, error.detail, field=where) from error
+        if generation.distance is not Distance.COSINE:
+            return vectors
+        unit = normalised(vectors)
+        if unit is None:
+            raise ApiError(400, "zero_vector", "the model's vector of this query is all zeros", field=field)
+        return unit
+
+    async def _group(
+        self, pin: Pin, shards: Shards, asked: Sequence[Asked], context: SearchContext
+    ) -> tuple[list[Hits], Mapping[int, str]]:
+        """Searches of one shape, in one round."""
+        hits, failed = await self._hits(pin, shards, asked, context)
+        results = [
+            await self._finished(one.search, found, context) for one, found in zip(asked, hits, strict=True)
+        ] if any(one.search.rerank for one in asked) else [
+            Hits([shown(hit.stored, one.search.include, hit.score) for hit in found])
+            for one, found in zip(asked, hits, strict=True)
+        ]  # fmt: skip
+        return results, failed
+
+    async def _hits(
+        self, pin: Pin, shards: Shards, asked: Sequence[Asked], context: SearchContext
+    ) -> tuple[list[list[Hit]], Mapping[int, str]]:
+        search = asked[0].search
+        include = search.include
+        if search.rerank and not include.text:
+            include = Include(True, include.metadata, include.vector)
+        at_once = (
+            len(shards) == 1 and not search.hybrid and not include.vector and search.depth * len(asked) <= DOCUMENTS_AT_ONCE
+        )
+        for round_ in range(ROUNDS):
+            try:
+                return await self._round(pin, shards, asked, include, context, at_once=at_once)
+            except ShardRefused as error:
+                if not at_once or error.code != TOO_LARGE:
+                    raise
+                at_once = False
+            except ShardUnavailable:
+                if round_ == ROUNDS - 1 or context.deadline.passed:
+                    raise
+            except _Gone as gone:
+                if round_ > 0 or context.deadline.passed:
+                    return gone.hits, gone.failed
+        raise ShardUnavailable([], "copies went away again and again between the search and its documents")
+
+    async def _round(
+        self,
+        pin: Pin,
+        shards: Shards,
+        asked: Sequence[Asked],
+        include: Include,
+        context: SearchContext,
+        *,
+        at_once: bool,
+    ) -> tuple[list[list[Hit]], Mapping[int, str]]:
+        search = asked[0].search
+        frames = _frames(asked, include, at_once=at_once)
+        positions, strong = wanted(context.tokens, pin.number) if context.tokens else ({}, False)
+        question = Question(frames, search.strong or strong, positions)
+        replies = await self._fanout.ask(
+            shards, pin, lambda shard: question, range(len(shards)), context.deadline, partial=search.partial
+        )
+        if at_once:
+            return _told_at_once(replies, len(asked)), replies.failed
+        rankings = [_ranking(replies, one.search, index, len(asked)) for index, one in enumerate(asked)]
+        documents = await self._fetch(pin, shards, replies, rankings, include, context)
+        hits = [
+            [Hit(stored, one.score) for one in ranking if (stored := documents[one.source, one.row]) is not None]
+            for ranking in rankings
+        ]
+        if any(len(found) < len(ranking) for found, ranking in zip(hits, rankings, strict=True)):
+            raise _Gone(hits, replies.failed)
+        return hits, replies.failed
+
+    async def _fetch(
+        self,
+        pin: Pin,
+        shards: Shards,
+        replies: Replies,
+        rankings: Sequence[Sequence[Ranked]],
+        include: Include,
+        context: SearchContext,
+    ) -> dict[tuple[int, int], Stored | None]:
+        """Documents by source and row; None where a row is gone."""
+        rows: dict[int, list[int]] = {}
+        for source, row in dict.fromkeys((one.source, one.row) for ranking in rankings for one in ranking):
+            rows.setdefault(source, []).append(row)
+        parts = [
+            (source, some[start : start + DOCUMENTS_AT_ONCE])
+            for source, some in rows.items()
+            for start in range(0, len(some), DOCUMENTS_AT_ONCE)
+        ]
+        work = [self._fetch_part(pin, shards, replies, source, part, include, context) for source, part in parts]
+        found = [await work[0]] if len(work) == 1 else await asyncio.gather(*work)
+        return {
+            (source, row): stored
+            for (source, part), documents in zip(parts, found, strict=True)
+            for row, stored in zip(part, documents, strict=True)
+        }
+
+    async def _fetch_part(
+        self,
+        pin: Pin,
+        shards: Shards,
+        replies: Replies,
+        source: int,
+        rows: Sequence[int],
+        include: Include,
+        context: SearchContext,
+    ) -> list[Stored | None]:
+        reply = replies.replies[source]
+        frame = Frame("fetch", {"rows": rows, "include": include.head()})
+        try:
+            answer = await self._fanout.ask_pod(shards, pin, reply.shard, reply.pod, frame, context.deadline)
+        except ShardRefused as error:
+            if error.code != TOO_LARGE or len(rows) == 1:
+                raise
+            half = len(rows) // 2
+            first = await self._fetch_part(pin, shards, replies, source, rows[:half], include, context)
+            return first + await self._fetch_part(pin, shards, replies, source, rows[half:], include, context)
+        return documents_of(answer, include, pin.generation.dimensions)
+
+    async def _finished(self, search: Search, hits: list[Hit], context: SearchContext) -> Hits:
+        """Re-ranked where that was asked for and works; the first order otherwise."""
+        if search.rerank is None:
+            return Hits([shown(hit.stored, search.include, hit.score) for hit in hits])
+        order = None
+        if self._reranker is not None and hits:
+            texts = [str(hit.stored.raw[3] or hit.stored.id) for hit in hits]
+            order = await self._reranker.order(search.rerank.query, texts, context.deadline, context.trace)
+        if order is not None:
+            hits = [Hit(hits[index].stored, score) for index, score in order]
+        kept = [shown(hit.stored, search.include, hit.score) for hit in hits[: search.k]]
+        return Hits(kept, order is not None or not hits)
+
+
+def _shape(search: Search) -> Any:
+    """Searches of one shape go in one frame; keywords are a frame each."""
+    filter_ = None if search.filter_ is None else search.filter_.canonical_bytes()
+    rerank = search.rerank is not None
+    return search.width, filter_, search.include, rerank, search.partial, search.strong, search.near, search.keywords is None
+
+
+def _frames(asked: Sequence[Asked], include: Include, *, at_once: bool) -> list[Frame]:
+    """One of all vectors, then one for each text of keywords."""
+    search = asked[0].search
+    head: dict[str, Any] = {"k": search.width, "documents": at_once}
+    if at_once:
+        head["include"] = include.head()
+    if search.filter_ is not None:
+        head["filter"] = search.filter_.canonical()
+    frames = []
+    if search.near:
+        vectors = [one.vector for one in asked if one.vector is not None]
+        queries = vectors[0] if len(vectors) == 1 else np.stack(vectors)
+        tail = np.ascontiguousarray(queries, dtype="<f4").data.cast("B")
+        frames.append(Frame("search", {"queries": len(vectors)} | head, tail))
+    if search.keywords is not None:
+        frames += [Frame("keywords", {"text": one.search.keywords} | head) for one in asked]
+    return frames
+
+
+def _lists(answer: Answer, queries: int, query: int, source: int) -> tuple[int, Any, Any]:
+    """(source, rows int64 [k'], scores float32 [k']) of one query of an answer."""
+    width = answer.head["n"]
+    rows = np.frombuffer(answer.tail, dtype="<i8", count=width, offset=8 * width * query)
+    scores = np.frombuffer(answer.tail, dtype="<f4", count=width, offset=8 * width * queries + 4 * width * query)
+    return source, rows, scores
+
+
+def _ranking(replies: Replies, search: Search, query: int, queries: int) -> list[Ranked]:
+    lists = []
+    if search.near:
+        lists.append([_lists(reply.answers[0], queries, query, index) for index, reply in enumerate(replies.replies)])
+    if search.keywords is not None:
+        frame = query + search.near
+        lists.append([_lists(reply.answers[frame], 1, 0, index) for index, reply in enumerate(replies.replies)])
+    if len(lists) == 1:
+        return best(lists[0], search.depth)
+    return fused([best(one, search.width) for one in lists], search.depth)
+
+
+def _told_at_once(replies: Replies, queries: int) -> list[list[Hit]]:
+    """Hits of one shard, whose answers carry the documents. Raises _Gone where some were gone already."""
+    (reply,) = replies.replies
+    hits: list[list[Hit]] = []
+    gone = False
+    for query in range(queries):
+        one_frame = len(reply.answers) == 1
+        answer = reply.answers[0 if one_frame else query]
+        _, rows, scores = _lists(answer, queries if one_frame else 1, query if one_frame else 0, 0)
+        raws = answer.head["documents"][query if one_frame else 0]
+        told = zip(raws, scores[rows >= 0].tolist(), strict=True)
+        hits.append([Hit(Stored(raw), score) for raw, score in told if raw is not None])
+        gone = gone or None in raws
+    if gone:
+        raise _Gone(hits, replies.failed)
+    return hits
