@@ -219,3 +219,17 @@ async def test_a_field_declared_later_is_entered_for_earlier_documents(shard: Sh
     assert later.reader.ids(wanted) == ["a"]
     await shard.delete("a")
     assert later.reader.ids(wanted) == []
+
+
+async def test_words_find_the_texts_that_live(shard: Shard) -> None:
+    await shard.put("a", "a quick brown fox", metadata='{"kind":"x"}')
+    await shard.put("b", "a lazy brown dog", metadata='{"kind":"y"}')
+    rows, scores = shard.store.reader.keywords("BROWN fox", 10, None)
+    assert [document.id for document in shard.store.reader.fetch(rows.tolist()) if document] == ["a", "b"]
+    assert scores[0] > scores[1]
+    await shard.put("a", "something else")
+    assert len(shard.store.reader.keywords("fox", 10, None)[0]) == 0
+    only = parse({"must": [{"key": "kind", "match": {"value": "x"}}]})
+    assert len(shard.store.reader.keywords("brown", 10, only)[0]) == 0
+    await shard.delete("b")
+    assert len(shard.store.reader.keywords("brown", 10, None)[0]) == 0

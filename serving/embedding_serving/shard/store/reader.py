@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from ...contract.index import FieldType, hash_of
 from ...filters import Filter, compile_filter, row_numbers
+from ...filters.keywords import keyword_rows
 from . import schema
 from .records import Document, FeedRequest, FeedRow, Page, Rows, Vectors, Version
 from .state import Counters
@@ -103,6 +105,13 @@ class Reader:
             position = _position(db)
             query = compile_filter(filter_, self._declared(), self._now_ms(), above)
             return row_numbers(db, query), position
+
+    def keywords(self, text: str, k: int, filter_: Filter | None) -> tuple[Rows, NDArray[np.float32]]:
+        """The best documents for the words of `text`: rows and BM25 scores, best first, at most k. Raises FilterError."""
+        with self._view() as db:
+            now = self._now_ms()
+            allowed = None if filter_ is None else compile_filter(filter_, self._declared(), now, 0)
+            return keyword_rows(db, text, k, now, allowed)
 
     # --- vectors, for the approximate index ---
 

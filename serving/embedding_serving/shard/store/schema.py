@@ -7,6 +7,7 @@ row away, so a row never changes, numbers rise with commits, and none is used tw
 import sqlite3
 from pathlib import Path
 
+from ...filters import keywords
 from .records import StoreCorrupt, StoreError
 
 FORMAT = 1
@@ -80,7 +81,7 @@ def create_or_check(connection: sqlite3.Connection, size_bytes: int) -> bool:
     try:
         (found,) = connection.execute("PRAGMA user_version").fetchone()
         if found == 0 and not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
-            connection.executescript(f"BEGIN IMMEDIATE; {DDL} PRAGMA user_version = {FORMAT}; COMMIT;")
+            connection.executescript(f"BEGIN IMMEDIATE; {DDL} {keywords.DDL} PRAGMA user_version = {FORMAT}; COMMIT;")
             return True
         if found != FORMAT:
             raise StoreError(f"the store has format {found} and this version reads {FORMAT}: run the version that wrote it")

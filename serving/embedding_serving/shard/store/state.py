@@ -167,8 +167,8 @@ def _identity_text(identity: Identity) -> str:
 
 def _source(row: tuple[Any, ...]) -> Source:
     shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete = row
-    part = int(lower), int(upper)
-    return Source(shard, history, host, *part, bool(with_vectors), nonce, cursor, resync_from, bool(complete))
+    flags = bool(with_vectors), bool(complete)
+    return Source(shard, history, host, int(lower), int(upper), flags[0], nonce, cursor, resync_from, flags[1])
 
 
 def _columns(source: Source) -> tuple[Any, ...]:

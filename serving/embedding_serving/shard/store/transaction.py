@@ -15,7 +15,7 @@ import orjson
 
 from ...contract.admin import Mode, Refusal
 from ...contract.index import FieldType, hash_of
-from ...filters import field_entries
+from ...filters import field_entries, keywords
 from . import protocol
 from .records import (
     ABSENT,
@@ -302,6 +302,8 @@ class Transaction:
         self._failed += row.failure is not None
         self._digest += _digest(row.id, row.version, row.content_hash)
         self._enter(number, row.metadata, self._declared)
+        if row.text:
+            self._db.execute(keywords.INSERT, (number, row.text))
         if row.vector is not None:
             self._db.execute("INSERT INTO vectors VALUES (?, ?)", (number, row.vector))
             self._added[number] = row.vector
@@ -315,6 +317,8 @@ class Transaction:
         self._failed -= found.failure is not None
         self._digest -= _digest(id_, found.version, found.content_hash)
         self._db.execute("DELETE FROM vectors WHERE row = ?", (found.row,))
+        if found.text:
+            self._db.execute(keywords.DELETE, (found.row, found.text))
         if self._declared and found.metadata != NO_METADATA:
             entries = field_entries(orjson.loads(found.metadata), self._declared)
             self._db.executemany(
