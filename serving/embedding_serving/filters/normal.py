@@ -10,7 +10,13 @@ from .grammar import Condition, Filter, MinShould
 
 
 def normal(filter_: Filter) -> Filter:
-    """The normal form of a filter whose conditions are in normal form: applied twice it changes nothing."""
+    """The normal form of a filter whose nested filters are in normal form: applied twice it changes nothing."""
+    while (simpler := _simplified(filter_)) != filter_:
+        filter_ = simpler
+    return filter_
+
+
+def _simplified(filter_: Filter) -> Filter:
     filter_ = _without_min_should(filter_)
     should = _ordered(_spliced(filter_.should, "should"))
     must = filter_.must

@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
@@ -20,10 +20,10 @@ declarations = st.dictionaries(oracle.keys, st.sampled_from(FieldType), max_size
 
 
 @seeded(SEED)
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(oracle.metadata, max_size=6), st.lists(oracle.filters, min_size=1, max_size=6), declarations, st.integers(0, 4))
 def test_sql_finds_what_the_filter_means(metadata, filters, declared, above):  # type: ignore[no-untyped-def]
-    print(f"seed: {SEED}")
+    note(f"seed: {SEED}")
     documents = [Document(f"d{number}", one) for number, one in enumerate(metadata)]
     every = {key: (number, FieldType.DATE_TIME) for number, key in enumerate(sorted(_keys(filters)))}
     for fields in ({}, declared, every):
