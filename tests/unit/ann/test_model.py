@@ -12,6 +12,7 @@ from embedding_serving.contract.index import Distance, IndexOptions, IndexType
 
 from .conftest import SMALL, MemoryStore, Open, built, clustered, same, wait_until
 
+ENGINES = [IndexType.AUTO, IndexType.PQ_FAST_SCAN, IndexType.HNSW, IndexType.IVF_PQ, IndexType.IVF_FLAT]
 SEED = int(os.environ.get("TEST_SEED", "0")) or int.from_bytes(os.urandom(4), "big")
 
 
@@ -93,7 +94,7 @@ def test_rows_come_and_go_while_an_engine_is_built_and_the_vectors_are_compacted
 def test_an_update_is_seen_whole_or_not_at_all(open_index: Open) -> None:
     """One document, ever replaced: a search at any moment finds exactly one row of it."""
     store = MemoryStore()
-    one = np.ones((1, DIMENSIONS := store.dimensions), dtype=np.float32)
+    one = np.ones((1, store.dimensions), dtype=np.float32)
     index = open_index(store)
     row = int(store.next_row)
     index.apply(*store.commit(one, []))
@@ -102,7 +103,7 @@ def test_an_update_is_seen_whole_or_not_at_all(open_index: Open) -> None:
 
     def look() -> None:
         while not stop.is_set():
-            counts.add(int((index.search(np.ones((1, DIMENSIONS), dtype=np.float32), 5)[0] >= 0).sum()))
+            counts.add(int((index.search(one, 5)[0] >= 0).sum()))
 
     reader = threading.Thread(target=look)
     reader.start()

@@ -19,8 +19,10 @@ from .view import Main, Tail, View
 QUERIES_AT_ONCE = 16
 """Queries that share a scan of the codes; more would hold the tail's gate for long."""
 SCAN_ROWS = 65_536
-TOLERANCE = 1.5
-"""How much rarer than expected survivors may be before the engines are asked again."""
+UNEVEN = 0.5
+"""What is allowed is seldom spread evenly: the rarer it is, the deeper the first look goes beyond what the share says."""
+TOLERANCE = 1.2
+"""How much rarer than the look was made for survivors may be before the engines are asked again."""
 MAX_ROUNDS = 3
 
 
@@ -96,7 +98,7 @@ class Planner:
 
     def _approximate(self, queries: Vectors, k: int, allowed: Rows | None, main: Main) -> list[Found]:
         share = min(1.0, (self.view.slots.live if allowed is None else len(allowed)) / self.view.slots.count)
-        ranks = np.full(len(queries), k / share)
+        ranks = np.full(len(queries), k / share * (1 + UNEVEN * (1 - share)))
         answers: list[Found | None] = [None] * len(queries)
         for _ in range(MAX_ROUNDS):
             waiting = [n for n, answer in enumerate(answers) if answer is None and ranks[n] <= main.depths.max_rank]
