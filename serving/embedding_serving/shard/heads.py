@@ -52,6 +52,14 @@ class Search(Read):
     include: Include = Include()
 
 
+class Keywords(Read):
+    text: str = Field(min_length=1)
+    k: int = Field(ge=1, le=MAX_K)
+    filter: Any = None
+    documents: bool = False
+    include: Include = Include()
+
+
 class Fetch(Read):
     rows: list[int] = Field(max_length=MAX_IDS)
     include: Include = Include()

@@ -74,7 +74,7 @@ class Reads:
         self._searchable = searchable
         self._caught_up = caught_up
         self._dimensions = store.state.identity.dimensions
-        self.lanes = {name: Lane(executor) for name in ("search", "filtered", "fetch", "scan")}
+        self.lanes = {name: Lane(executor) for name in ("search", "filtered", "keywords", "fetch", "scan")}
 
     def search(self, call: Call) -> Reply | Awaitable[Reply]:
         head = checked(heads.Search, call)
@@ -83,6 +83,10 @@ class Reads:
             raise Refused(Refusal.READ_ONLY, BEHIND)
         lane = self.lanes["search" if head.filter is None else "filtered"]
         return self._read(call, head, lane, partial(self._search, head, queries), head.queries)
+
+    def keywords(self, call: Call) -> Reply | Awaitable[Reply]:
+        head = checked(heads.Keywords, call)
+        return self._read(call, head, self.lanes["keywords"], partial(self._keywords, head))
 
     def fetch(self, call: Call) -> Reply | Awaitable[Reply]:
         head = checked(heads.Fetch, call)
@@ -149,11 +153,18 @@ class Reads:
         state = self._store.state
         allowed = None if head.filter is None else self._matches.rows(head.filter)
         rows, scores = self._index.search(queries, head.k, allowed)
+        return self._found(head, rows, scores, state)
+
+    def _keywords(self, head: heads.Keywords) -> Reply:
+        state = self._store.state
+        rows, scores = self._store.reader.keywords(head.text, head.k, self._matches.filter_of(head.filter))
+        return self._found(head, rows[None], scores[None], state)
+
+    def _found(self, head: heads.Search | heads.Keywords, rows: Rows, scores: NDArray[np.float32], state: State) -> Reply:
         found: dict[str, Any] = {"n": rows.shape[1]}
-        tail: tuple[Buffer, ...] = (_bytes(rows, "<i8"), _bytes(scores, "<f4"))
         if head.documents:
             found["documents"] = self._hits(rows, head.include)
-        return self._reply(found, tail, state)
+        return self._reply(found, (_bytes(rows, "<i8"), _bytes(scores, "<f4")), state)
 
     def _hits(self, rows: Rows, include: heads.Include) -> list[list[list[Any] | None]]:
         """Documents of each query's hits, None where one has gone since."""

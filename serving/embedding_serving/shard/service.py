@@ -128,6 +128,7 @@ class ShardService:
         """The operations of the frame server."""
         handlers: Mapping[str, Handler] = {
             "search": self._reads.search,
+            "keywords": self._reads.keywords,
             "fetch": self._reads.fetch,
             "get": self._reads.get,
             "scroll": self._reads.scroll,

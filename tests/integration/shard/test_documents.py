@@ -157,3 +157,15 @@ async def test_a_wrong_request_is_told_what_is_wrong_and_stores_nothing(
 def _now() -> int:
 
     return time.time_ns() // 1_000_000
+
+
+async def test_keywords_find_words_and_follow_changes(shard: ShardProcess) -> None:
+    async with calling(shard) as gateway:
+        for id_, text in (("a", "the quick brown fox"), ("b", "a lazy dog"), ("c", "fox and dog")):
+            await gateway.write([{"op": "put", "id": id_, "text": text, "vector": True}], vectors(1, seed=11))
+        found = await gateway.call("keywords", text="fox", k=5, documents=True)
+        assert sorted(document[1] for document in found.head["documents"][0]) == ["a", "c"]
+        assert len(np.frombuffer(found.tail, "<i4")) == 3 * found.head["n"]
+        await gateway.write([{"op": "delete", "id": "c"}])
+        found = await gateway.call("keywords", text="dog", k=5, documents=True)
+        assert [document[1] for document in found.head["documents"][0]] == ["b"]
