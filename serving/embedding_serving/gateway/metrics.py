@@ -24,7 +24,7 @@ class Metrics:
         self._encoder_latency = self._histogram("gateway_encoder_latency_seconds", "Time of a call to the encoder", ["what"])
         self._cache = Counter("gateway_cache_lookups_total", "Searches looked up in the cache", ["result"], registry=registry)
         self.held_writes = Gauge("gateway_held_writes", "Writes that wait for a fence to end", registry=registry)
-        self.held_writes_total = Counter("gateway_held_writes_total", "Writes that have met a fence", registry=registry)
+        self.fenced_writes = Counter("gateway_fenced_writes_total", "Writes that have met a fence", registry=registry)
         self.documents = Counter("gateway_documents_total", "Documents written, by result", ["result"], registry=registry)
         self.partial = Counter("gateway_partial_answers_total", "Searches answered without a shard", registry=registry)
         self.fallback = Counter("gateway_fallback_answers_total", "Searches answered by the fallback", registry=registry)

@@ -105,5 +105,5 @@ class Sequencer:
     def _hold(self, held: bool) -> bool:
         if not held:
             self._metrics.held_writes.inc()
-            self._metrics.held_writes_total.inc()
+            self._metrics.fenced_writes.inc()
         return True
