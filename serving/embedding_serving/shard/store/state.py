@@ -116,7 +116,8 @@ def load(connection: sqlite3.Connection, identity: Identity) -> State:
             f"the volume holds {stored[_IDENTITY]} and this pod is {expected}: give it the volume that was made for it"
         )
     sources = connection.execute(
-        "SELECT shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete FROM sources ORDER BY shard"
+        "SELECT shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete "
+        "FROM sources ORDER BY shard"
     )
     leases = connection.execute("SELECT consumer, nonce, position FROM leases")
     return State(

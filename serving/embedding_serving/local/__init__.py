@@ -1,0 +1,1 @@
+"""Role `local`: the whole data plane in one process, for laptops and tests of applications."""
