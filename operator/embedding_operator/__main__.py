@@ -33,6 +33,7 @@ def _run() -> int:
     import uvloop
 
     from . import logs
+    from .admin_key import UnusableKey
     from .kube import KubeError
     from .run import NotInstalled, run
     from .settings import OperatorSettings
@@ -46,7 +47,7 @@ def _run() -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(run(settings))
-    except (NotInstalled, KubeError, OSError) as error:
+    except (NotInstalled, UnusableKey, KubeError, OSError) as error:
         logging.getLogger(__name__).critical("can't start: %s", error)
         return 1
     except KeyboardInterrupt:

@@ -70,9 +70,11 @@ class ApiServer:
         except NotFound:
             return None
 
-    async def list(self, resource: Resource, namespace: str | None, labels: str = "") -> list[Manifest]:
+    async def list(self, resource: Resource, namespace: str | None, labels: str = "", fields: str = "") -> list[Manifest]:
         items: list[Manifest] = []
         query = {"labelSelector": labels} if labels else {"limit": str(PAGE)}
+        if fields:
+            query["fieldSelector"] = fields
         while True:
             page = await self._call("GET", resource, resource.path(namespace), query)
             items += page.get("items", [])

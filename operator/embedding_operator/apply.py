@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .dataplane import DataPlane, PodError
 from .kube import Conflict, Fenced, Kube, KubeError
 from .observe.eyes import controlled_by
 from .plan.diff import identity
-from .plan.model import Delete, Ensure, Scale, Step
-from .resources import Manifest, Resource
+from .plan.model import Delete, Ensure, Push, Scale, Step, Swap, Tell
+from .resources import PVC, Manifest, Resource
 
 INVALID = 422
 PASSING = frozenset({0, 401, 409, 429})
@@ -29,7 +30,7 @@ class Outcome:
     settled: set[tuple[str, str, str]] = field(default_factory=set)
     """Objects that an apply left as they were."""
     failures: list[str] = field(default_factory=list)
-    """Writes that were refused, in words."""
+    """Writes and commands that were refused, in words."""
     worth_a_retry: bool = False
     """One of the failures may pass by itself."""
 
@@ -42,12 +43,15 @@ class Owner:
     uid: str
 
 
-async def apply(kube: Kube, owner: Owner, steps: Iterable[Step]) -> Outcome:
-    """Raises KubeError where the API server is away, and Fenced where this process must not write any more."""
+async def apply(kube: Kube, data_plane: DataPlane, owner: Owner, steps: Iterable[Step]) -> Outcome:
+    """Raises Conflict where a compare-and-set came too late: nothing that was decided holds then.
+
+    Raises KubeError where the API server is away, and Fenced where this process must not write any more.
+    """
     outcome = Outcome()
     for step in steps:
         try:
-            await _step(kube, owner, step, outcome)
+            await _step(kube, data_plane, owner, step, outcome)
         except Fenced:
             raise
         except KubeError as error:
@@ -55,10 +59,13 @@ async def apply(kube: Kube, owner: Owner, steps: Iterable[Step]) -> Outcome:
                 raise
             outcome.failures.append(f"{step.resource.kind} {step.name}: {error.message}")
             outcome.worth_a_retry |= error.status not in FINAL
+        except PodError as error:
+            outcome.failures.append(f"pod {error.pod} did not do as told: {error}")
+            outcome.worth_a_retry = True
     return outcome
 
 
-async def _step(kube: Kube, owner: Owner, step: Step, outcome: Outcome) -> None:
+async def _step(kube: Kube, data_plane: DataPlane, owner: Owner, step: Step, outcome: Outcome) -> None:
     match step:
         case Ensure(live=None):
             await _create(kube, owner, step, outcome)
@@ -69,6 +76,12 @@ async def _step(kube: Kube, owner: Owner, step: Step, outcome: Outcome) -> None:
                 await kube.scale(resource, owner.namespace, name, replicas)
         case Delete(resource, name, uid):
             await kube.delete(resource, owner.namespace, name, uid)
+        case Swap(resource, manifest):
+            await (kube.put if "resourceVersion" in manifest["metadata"] else kube.post)(resource, manifest)
+        case Tell(pod, message):
+            await data_plane.command(pod, message)
+        case Push(pod, route):
+            await data_plane.push_route(pod, route)
 
 
 async def _create(kube: Kube, owner: Owner, step: Ensure, outcome: Outcome) -> None:
@@ -100,7 +113,7 @@ async def _bring(
         try:
             after = await kube.apply(resource, manifest, live["metadata"]["uid"])
         except KubeError as error:
-            if error.status != INVALID:
+            if error.status != INVALID or resource == PVC:
                 raise
         else:
             if after["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:

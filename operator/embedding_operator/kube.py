@@ -38,8 +38,11 @@ class Kube(Protocol):
     async def get(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
         """The live object, or None."""
 
-    async def list(self, resource: Resource, namespace: str | None, labels: str = "") -> list[Manifest]:
-        """Live objects of one namespace, or of all, that match a label selector."""
+    async def list(self, resource: Resource, namespace: str | None, labels: str = "", fields: str = "") -> list[Manifest]:
+        """Live objects of one namespace, or of all, that match a label selector and a field selector.
+
+        Raises NotFound where the API server does not know the kind.
+        """
 
     async def create(self, resource: Resource, manifest: Manifest) -> Manifest:
         """Creates by server-side apply, so that later applies own every field. Raises Conflict where the name is taken."""

@@ -18,6 +18,7 @@ from .kube import Fenced, Kube, KubeError, NotFound
 from .lanes import Key
 from .metrics import RECONCILE_SECONDS, RECONCILES
 from .observe.eyes import Eyes
+from .polls import Polls
 from .resources import EVENT, GROUP_VERSION, Manifest
 from .status import Condition, EventIntent
 
@@ -40,6 +41,7 @@ class Reconciler:
         self._eyes = Eyes(kube, data_plane, at)
         self._identity = identity
         self._settled: set[tuple[str, str, str]] = set()
+        self._polls = Polls()
 
     async def reconcile(self, key: Key) -> float | None:
         """Answers when to look again, in seconds; None = when something happens. Raises KubeError."""
@@ -60,11 +62,12 @@ class Reconciler:
             await self._unreadable(kind, key, error)
             return None
         if snapshot is None:
+            self._polls.forget(key)
             return None
-        snapshot = replace(snapshot, settled=frozenset(self._settled))
+        snapshot = replace(snapshot, settled=frozenset(self._settled), numbers_due=self._polls.numbers_due(key))
         decided = kind.plan(snapshot)
         uid = snapshot.metadata.uid
-        outcome = await apply(self._kube, Owner(key.kind, key.namespace, key.name, uid), decided.steps)
+        outcome = await apply(self._kube, self._eyes.data_plane, Owner(key.kind, key.namespace, key.name, uid), decided.steps)
         self._remember(outcome.settled)
         again = decided.requeue_after_seconds
         if outcome.strangers or outcome.failures:
@@ -73,10 +76,11 @@ class Reconciler:
             again = RETRY_STRANGER_SECONDS if outcome.strangers else RETRY_REFUSED_SECONDS
         if decided.status is not None:
             await self._write_status(kind, key, dict(decided.status))
+            self._polls.numbers_written(key)
         await self._tell(key, uid, decided.events)
         if outcome.worth_a_retry:
             raise Incomplete("; ".join(outcome.failures))
-        return again
+        return self._polls.again(key, again, decided.poll_after_seconds)
 
     def _remember(self, settled: set[tuple[str, str, str]]) -> None:
         """Each entry is of one state of one object, so old ones are worth nothing: forgetting them costs one apply."""

@@ -11,6 +11,7 @@ import kopf
 import prometheus_client
 
 from . import triggers
+from .admin_key import load_or_create
 from .apiserver import ApiServer, connect
 from .build.installation import Installation
 from .dataplane import HTTPDataPlane
@@ -34,12 +35,14 @@ async def run(settings: OperatorSettings) -> int:
     settings = settings.identified()
     kube = await connect(settings.request_seconds, settings.concurrency)
     lease_kube = await connect(settings.request_seconds)
-    data_plane = HTTPDataPlane()
+    data_plane: HTTPDataPlane | None = None
     try:
         await _installed(kube, settings)
+        key = await load_or_create(lease_kube, settings.namespace, settings.admin_key_name)
+        data_plane = HTTPDataPlane(key.token)
         lock = LeaseLock(lease_kube, settings)
         kube.may_write = lock.held
-        reconciler = Reconciler(kube, data_plane, _installation(settings), settings.pod_name)
+        reconciler = Reconciler(kube, data_plane, _installation(settings, key.public), settings.pod_name)
         queue = WorkQueue(reconciler.reconcile, settings.concurrency)
         prometheus_client.start_http_server(settings.metrics_port)
         stopping = asyncio.Event()
@@ -50,7 +53,8 @@ async def run(settings: OperatorSettings) -> int:
         )
     finally:
         for client in (kube, lease_kube, data_plane):
-            await client.close()
+            if client:
+                await client.close()
 
 
 async def _until_first_ends(
@@ -128,7 +132,7 @@ async def _installed(kube: ApiServer, settings: OperatorSettings) -> None:
         raise NotInstalled("the CRDs are not installed: kubectl apply --server-side -f crds/") from error
 
 
-def _installation(settings: OperatorSettings) -> Installation:
+def _installation(settings: OperatorSettings, admin_public_key: str) -> Installation:
     return Installation(
         serving_image=settings.serving_image,
         serving_torch_image=settings.serving_torch_image,
@@ -136,4 +140,5 @@ def _installation(settings: OperatorSettings) -> Installation:
         hub_endpoint=settings.hub_endpoint,
         http_allowed_hosts=settings.http_allowed_hosts,
         operator_namespace=settings.namespace,
+        admin_public_keys=(admin_public_key,),
     )

@@ -19,6 +19,10 @@ class OperatorSettings(BaseSettings):
     )
     pod_name: str = Field(default="", description="Identity of this replica in the Lease; empty = one made up for this run.")
     lease_name: str = Field(default="embedding-operator", description="Name of the Lease that elects the leader.")
+    admin_key_name: str = Field(
+        default="embedding-operator-admin-key",
+        description="Name of the Secret with the key that signs commands to pods; it is made where it is missing.",
+    )
     lease_seconds: int = Field(default=15, ge=3, description="Life of the Lease without renewal.")
     renew_seconds: int = Field(default=10, ge=2, description="The leader stops acting when it could not renew for this long.")
     retry_seconds: int = Field(default=2, ge=1, description="Pause between attempts on the Lease.")

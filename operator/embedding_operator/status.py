@@ -1,10 +1,15 @@
 """Arithmetic of conditions (Kubernetes API conventions; `Reconciling` and `Stalled` as kstatus reads them)."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 Truth = Literal["True", "False", "Unknown"]
+
+
+ALARMING = frozenset({"NoReadyPods", "ShardDown", "WriterDown", "VolumeFull", "StoreCorrupt", "VolumePending"})
+"""Reasons that make an event a warning."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,15 @@ def transitions(previous: list[dict[str, Any]], decided: list[Condition]) -> lis
             continue
         if condition.type not in before and condition.status != "True":
             continue  # the first look at an object: its beginning is no news
-        bad = condition.type == "Stalled" or condition.reason == "NoReadyPods"
+        bad = condition.type == "Stalled" or (condition.status == "False" and condition.reason in ALARMING)
         text = f"{condition.type}={condition.status}: {condition.message or condition.reason}"
         events.append(EventIntent("Warning" if bad else "Normal", condition.reason, text[:1_000]))
     return events
+
+
+def says(live: dict[str, Any], status: dict[str, Any], types: Collection[str], members: Collection[str]) -> bool:
+    """Whether a live status says this already. Conditions and members of other writers don't count."""
+    ours = {key: value for key, value in live.items() if key in members}
+    found = {c["type"]: c for c in live.get("conditions", []) if c["type"] in types}
+    wanted = {c["type"]: c for c in status["conditions"]}
+    return found == wanted and ours | {"conditions": None} == status | {"conditions": None}

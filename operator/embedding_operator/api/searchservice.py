@@ -190,8 +190,7 @@ class SearchServiceStatus(Status):
 
 
 class SearchService(Resource[SearchServiceSpec, SearchServiceStatus]):
-    """The endpoint that applications call: search by meaning, filters, re-ranking, cache, rate limits, API keys.
-    This version checks and stores the resource; the controller does not act on it yet."""
+    """The endpoint that applications call: search by meaning, filters, re-ranking, cache, rate limits, API keys."""
 
     kind: Literal["SearchService"] = "SearchService"
     status: SearchServiceStatus = SearchServiceStatus()

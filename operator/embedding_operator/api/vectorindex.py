@@ -196,8 +196,7 @@ class VectorIndexSpec(Part):
 
 
 class VectorIndex(Resource[VectorIndexSpec, VectorIndexStatus]):
-    """A durable set of documents, searchable by vector, filter and keyword, that survives a change of its model.
-    This version checks and stores the resource; the controller does not act on it yet."""
+    """A durable set of documents, searchable by vector, filter and keyword, that survives a change of its model."""
 
     kind: Literal["VectorIndex"] = "VectorIndex"
     status: VectorIndexStatus = VectorIndexStatus()

@@ -11,3 +11,5 @@ class Installation:
     hub_endpoint: str
     http_allowed_hosts: tuple[str, ...]
     operator_namespace: str
+    admin_public_keys: tuple[str, ...] = ()
+    """Whose commands shards and gateways follow: Ed25519, base64 of 32 bytes."""

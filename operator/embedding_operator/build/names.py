@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from ..api.resource import Metadata
-from ..resources import EMBEDDING_MODEL, GROUP, Manifest, Resource
+from ..resources import EMBEDDING_MODEL, GROUP, SEARCH_SERVICE, VECTOR_INDEX, Manifest, Resource
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"
@@ -17,6 +17,15 @@ INTENT_HASH = f"{GROUP}/intent-hash"
 USES = f"{GROUP}/uses-"
 """Start of a label: the object reads from an EmbeddingModel of the name that follows."""
 PAUSED = f"{GROUP}/paused"
+
+ACCEPT_DATA_LOSS = f"{GROUP}/accept-data-loss"
+"""Annotation of a VectorIndex: the generation of which shards that lost their volume may be opened with what they have."""
+ACCEPTED = f"{GROUP}/data-loss-accepted"
+"""Annotation of a route: the value of ACCEPT_DATA_LOSS that was acted upon, so that it is not a second time."""
+GENERATION = f"{GROUP}/generation"
+SHARD = f"{GROUP}/shard"
+SEARCHES = f"{GROUP}/searches-"
+"""Start of a label: the gateway pod reads from a VectorIndex of the name that follows."""
 
 MANAGED_SELECTOR = f"{MANAGED_BY}={MANAGER}"
 
@@ -52,6 +61,57 @@ def revision_labels(model: str, revision: str) -> dict[str, str]:
 def revision_selector(model: str, revision: str) -> dict[str, str]:
     """Never changes for a revision: a Deployment's selector is immutable."""
     return model_selector(model) | {REVISION: revision}
+
+
+def shards(index: str) -> str:
+    """ServiceAccount and NetworkPolicy of a VectorIndex."""
+    return f"{index}-shards"
+
+
+def shard(index: str, generation: int, number: int) -> str:
+    """StatefulSet, headless Service, HPA and PDB of one shard."""
+    return f"{index}-g{generation}-s{number}"
+
+
+def route(index: str) -> str:
+    """ConfigMap with the route of a VectorIndex."""
+    return f"{index}-route"
+
+
+def index_labels(index: str) -> dict[str, str]:
+    return {MANAGED_BY: MANAGER, COMPONENT: "shard", INSTANCE: index, owner_label(VECTOR_INDEX): index}
+
+
+def index_selector(index: str) -> dict[str, str]:
+    """All pods of a VectorIndex."""
+    return {COMPONENT: "shard", INSTANCE: index}
+
+
+def shard_labels(index: str, generation: int, number: int) -> dict[str, str]:
+    return index_labels(index) | {GENERATION: str(generation), SHARD: str(number)}
+
+
+def shard_selector(index: str, generation: int, number: int) -> dict[str, str]:
+    """Never changes: a StatefulSet's selector is immutable."""
+    return index_selector(index) | {GENERATION: str(generation), SHARD: str(number)}
+
+
+def gateway(service: str) -> str:
+    """Everything that is made for a SearchService."""
+    return f"{service}-search"
+
+
+def service_labels(service: str) -> dict[str, str]:
+    return {MANAGED_BY: MANAGER, COMPONENT: "gateway", INSTANCE: service, owner_label(SEARCH_SERVICE): service}
+
+
+def service_selector(service: str) -> dict[str, str]:
+    return {COMPONENT: "gateway", INSTANCE: service}
+
+
+def searches(index: str) -> str:
+    """Label of gateway pods that read from a VectorIndex."""
+    return SEARCHES + index
 
 
 def uses(model: str) -> str:

@@ -46,6 +46,16 @@ def autoscaler(metadata: Manifest, wanted: Autoscaling, target: Resource, metric
     return {"metadata": metadata, "spec": spec}
 
 
+def measured(metric: MetricType, metric_names: Mapping[MetricType, str]) -> bool:
+    """Whether an autoscaler of pods that measure these can follow it."""
+    return metric in metric_names or metric is MetricType.CPU_UTILIZATION or metric in NAMED_BY_USER
+
+
+def unmeasured(metric: MetricType) -> str:
+    """What to tell where it can't."""
+    return f"spec.autoscaling.metrics: these pods do not measure {metric}: use CPUUtilization, or Pods with a metric of yours"
+
+
 def network_policy(metadata: Manifest, selector: dict[str, str], ingress: list[Manifest], egress: list[Manifest]) -> Manifest:
     return {
         "metadata": metadata,

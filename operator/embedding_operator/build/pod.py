@@ -1,10 +1,11 @@
 """What the pods of every role have in common. They pass Pod Security `restricted`, and hold no token."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from embedding_serving.contract.settings import ADMIN_PORT, TERMINATION_PATH, RoleSettings, env_name
+from embedding_serving.contract.settings import ADMIN_PORT, TERMINATION_PATH, RoleSettings, env_name, to_env
 
 from ..api.shared import PodOverrides, Resources
 from ..resources import Manifest
@@ -96,6 +97,13 @@ def ports(**numbers: int) -> list[Manifest]:
 
 def env(values: dict[str, str]) -> list[Manifest]:
     return [{"name": name, "value": value} for name, value in sorted(values.items())]
+
+
+def settings_env(given: RoleSettings, from_the_pod: Mapping[str, str]) -> list[Manifest]:
+    """Environment that makes a pod parse these settings, some of them from fields of the pod itself."""
+    own = {env_name(setting): path for setting, path in from_the_pod.items()}
+    values = {name: value for name, value in to_env(given).items() if name not in own}
+    return [*env(values), *({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in own.items())]
 
 
 def secret_env(setting: str, name: str, key: str) -> Manifest:

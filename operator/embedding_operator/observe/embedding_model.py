@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from ..api import EmbeddingModel
 from ..build import names
 from ..plan.revisions import spokesman
-from ..plan.snapshot import ModelSnapshot, RevisionUser
+from ..plan.snapshot import ModelSnapshot
 from ..resources import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -17,10 +17,10 @@ from ..resources import (
     POD,
     SERVICE,
     SERVICE_ACCOUNT,
-    VECTOR_INDEX,
     Manifest,
 )
 from .eyes import Eyes, without_status
+from .revision_users import revision_users
 
 CHILDREN = (SERVICE_ACCOUNT, NETWORK_POLICY, CONFIG_MAP, SERVICE, DEPLOYMENT, HPA, PDB)
 
@@ -31,9 +31,9 @@ async def observe(eyes: Eyes, namespace: str, name: str) -> ModelSnapshot | None
     if live is None:
         return None
     model = EmbeddingModel.model_validate(without_status(live))
-    (children, (pods,)), indexes = await asyncio.gather(
+    (children, (pods,)), users = await asyncio.gather(
         eyes.family(EMBEDDING_MODEL, model.metadata, CHILDREN, (POD,)),
-        eyes.kube.list(VECTOR_INDEX, namespace),
+        revision_users(eyes.kube, namespace, name),
     )
     own_pods = tuple(pod for pod in pods if _of_deployment(pod, name))
     speakers = [pod for pod in (spokesman(group) for group in _by_revision(own_pods)) if pod]
@@ -45,7 +45,7 @@ async def observe(eyes: Eyes, namespace: str, name: str) -> ModelSnapshot | None
         status=live.get("status", {}),
         children=children,
         pods=own_pods,
-        users=tuple(user for user in (_user(index, name) for index in indexes) if user),
+        users=users,
         at=eyes.at,
         now=datetime.now(UTC),
         infos={pod["metadata"]["uid"]: info for pod, info in zip(speakers, answers, strict=True) if info},
@@ -65,13 +65,3 @@ def _by_revision(pods: tuple[Manifest, ...]) -> list[list[Manifest]]:
     for pod in pods:
         groups.setdefault(pod["metadata"]["labels"][names.REVISION], []).append(pod)
     return list(groups.values())
-
-
-def _user(index: Manifest, model: str) -> RevisionUser | None:
-    """A VectorIndex that reads from the model. While it rebuilds, may roll back, or has not said, every revision counts."""
-    if index.get("spec", {}).get("modelRef", {}).get("name") != model:
-        return None
-    status = index.get("status", {})
-    active = status.get("active", {}).get("revision")
-    settled = active and not status.get("rebuild") and not status.get("rollback")
-    return RevisionUser(f"VectorIndex/{index['metadata']['name']}", frozenset({active}) if settled else None)

@@ -8,18 +8,16 @@ from embedding_serving.contract.settings import ENV_PREFIX
 from ..api.quantity import amount
 from ..build.names import INTENT_HASH, digest
 from ..kube import FIELD_MANAGER
-from ..resources import DEPLOYMENT, SERVICE, Manifest, Resource
+from ..resources import DEPLOYMENT, SERVICE, STATEFUL_SET, Manifest, Resource
 
 QUANTITY_MAPS = frozenset({"limits", "requests"})
 QUANTITY_KEYS = frozenset({"sizeLimit", "averageValue", "value", "tolerance"})
 EXACT_MAPS = frozenset({"selector", "matchLabels", "nodeSelector"})
 """Maps in which one key more changes what is meant."""
+_OF_PODS = (("spec", "template", "spec", "nodeSelector"), ("spec", "template", "spec", "hostNetwork"))
 OURS_ALONE: dict[Resource, tuple[tuple[str, ...], ...]] = {
-    DEPLOYMENT: (
-        ("spec", "paused"),
-        ("spec", "template", "spec", "nodeSelector"),
-        ("spec", "template", "spec", "hostNetwork"),
-    ),
+    DEPLOYMENT: (("spec", "paused"), *_OF_PODS),
+    STATEFUL_SET: (("spec", "updateStrategy", "rollingUpdate", "partition"), *_OF_PODS),
     SERVICE: (("spec", "publishNotReadyAddresses"),),
 }
 """Members that nobody may add: an apply that does not name them leaves them there."""

@@ -15,10 +15,10 @@ from ..resources import (
     SERVICE,
     SERVICE_ACCOUNT,
 )
-from ..status import transitions
+from ..status import says, transitions
 from .children import Intent, ensures, unintended
 from .diagnosis import Finding
-from .embedding_model_status import Verdict, conditions, says, status_of
+from .embedding_model_status import CONDITION_TYPES, STATUS_MEMBERS, Verdict, conditions, status_of
 from .model import Plan, Scale, Step
 from .revisions import Revision, choose_serving, intended_replicas, observe_revisions, served_revision
 from .snapshot import ModelSnapshot
@@ -50,7 +50,7 @@ def plan(s: ModelSnapshot) -> Plan:
     status = status_of(s, verdict, list(revisions.values()), decided)
     return Plan(
         steps=steps,
-        status=None if says(s.status, status) else status,
+        status=None if says(s.status, status, CONDITION_TYPES, STATUS_MEMBERS) else status,
         events=tuple(transitions(s.status.get("conditions", []), decided)),
         requeue_after_seconds=LOOK_BACK_SECONDS if steps else s.ask_again_seconds,
     )

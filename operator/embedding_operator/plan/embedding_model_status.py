@@ -95,14 +95,6 @@ def status_of(s: ModelSnapshot, v: Verdict, revisions: list[Revision], decided: 
     return {key: value for key, value in status.items() if value is not None}
 
 
-def says(live: Manifest, status: Manifest) -> bool:
-    """Whether the live status says this already. Conditions and members of other writers don't count."""
-    ours = {key: value for key, value in live.items() if key in STATUS_MEMBERS}
-    found = {c["type"]: c for c in live.get("conditions", []) if c["type"] in CONDITION_TYPES}
-    wanted = {c["type"]: c for c in status["conditions"]}
-    return found == wanted and ours | {"conditions": None} == status | {"conditions": None}
-
-
 def _ready(s: ModelSnapshot, v: Verdict) -> Condition:
     serving = v.serving
     if serving is None:

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..resources import Manifest, Resource
+from embedding_serving.contract.admin import Message
+from embedding_serving.contract.route import Route
+
+from ..resources import POD, Manifest, Resource
 from ..status import EventIntent
 
 
@@ -36,7 +39,51 @@ class Delete:
     uid: str
 
 
-Step = Ensure | Scale | Delete
+@dataclass(frozen=True)
+class Swap:
+    """Writes an object that has no owner by compare-and-set: POST where its manifest has no resourceVersion, else PUT."""
+
+    resource: Resource
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["metadata"]["name"])
+
+
+@dataclass(frozen=True)
+class Tell:
+    """A command for a shard."""
+
+    pod: Manifest
+    message: Message
+
+    @property
+    def resource(self) -> Resource:
+        return POD
+
+    @property
+    def name(self) -> str:
+        return str(self.pod["metadata"]["name"])
+
+
+@dataclass(frozen=True)
+class Push:
+    """A route for a gateway that has an older one."""
+
+    pod: Manifest
+    route: Route
+
+    @property
+    def resource(self) -> Resource:
+        return POD
+
+    @property
+    def name(self) -> str:
+        return str(self.pod["metadata"]["name"])
+
+
+Step = Ensure | Scale | Delete | Swap | Tell | Push
 
 
 @dataclass(frozen=True)
@@ -47,6 +94,8 @@ class Plan:
     status: Mapping[str, Any] | None = None
     events: tuple[EventIntent, ...] = ()
     requeue_after_seconds: float | None = None
+    poll_after_seconds: float | None = None
+    """When to look again though nothing is expected to change: for what pods measure. It may be put off."""
 
 
 @dataclass(frozen=True)

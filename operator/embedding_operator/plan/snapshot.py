@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from embedding_serving.contract.admin import ShardInfo
 from embedding_serving.contract.reports import ModelInfo
+from embedding_serving.contract.route import Route
 
 from ..api.embeddingmodel import EmbeddingModel
 from ..api.resource import Metadata
+from ..api.vectorindex import VectorIndex
 from ..build import names
 from ..build.installation import Installation
 from ..resources import Manifest, Resource
@@ -30,6 +33,8 @@ class Look:
     """(uid, resourceVersion, intent hash) of objects that an apply left as they were: the server says it is so."""
     failures: tuple[str, ...] = ()
     """Writes and commands that were refused in this look."""
+    numbers_due: bool = True
+    """Whether what merely counts may be written to the status again."""
 
     @property
     def paused(self) -> bool:
@@ -47,6 +52,58 @@ class ModelSnapshot(Look):
     """Answers of /v1/info, by pod UID."""
     ask_again_seconds: float | None = None
     """When a ready pod that did not say what it serves will be asked again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSnapshot(Look):
+    """A VectorIndex, its route, everything that was made for it, and what its shards say."""
+
+    index: VectorIndex
+    encoders: Mapping[str, "Encoder"]
+    """The EmbeddingModels that the spec and the route name, where they exist."""
+    route: "RouteRecord"
+    """Read after the shards were asked: what they said can't be newer than it."""
+    pods: tuple[Manifest, ...]
+    claims: tuple[Manifest, ...]
+    infos: Mapping[str, ShardInfo] = field(default_factory=dict)
+    """Answers of /v1/info, by pod name."""
+    claim_events: Mapping[str, str] = field(default_factory=dict)
+    """What was last told of a volume that is not there yet, by its name."""
+
+    @property
+    def model(self) -> "Encoder | None":
+        """The one that the spec names."""
+        reference = self.index.spec.model_ref
+        return self.encoders.get(reference.name) if reference else None
+
+
+@dataclass(frozen=True)
+class RouteRecord:
+    """The route as it lies in its ConfigMap; `live` is None where there is none."""
+
+    live: Manifest | None = None
+    route: Route | None = None
+    """None also where the text is no route."""
+
+    @property
+    def resource_version(self) -> str | None:
+        return str(self.live["metadata"]["resourceVersion"]) if self.live else None
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An EmbeddingModel as others see it."""
+
+    name: str
+    task: str
+    ready: bool
+    message: str
+    """Why it is not ready."""
+    revision: str | None = None
+    fingerprint: str | None = None
+    dimensions: int | None = None
+    ready_replicas: Mapping[str, int] = field(default_factory=dict)
+    """Pods that answer, by revision."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def test_every_variable_is_a_setting_that_the_operator_knows() -> None:
 
 
 def test_the_defaults_of_the_chart_are_those_of_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
-    fields = set(OperatorSettings.model_fields) - {"namespace", "pod_name", "lease_name", "serving_image"}
+    fields = set(OperatorSettings.model_fields) - {"namespace", "pod_name", "lease_name", "admin_key_name", "serving_image"}
     given = _settings(monkeypatch)
     assert {name: getattr(given, name) for name in fields} == {
         name: OperatorSettings.model_fields[name].default for name in fields

@@ -88,11 +88,20 @@ def test_volumes_are_made_by_others() -> None:
     assert "create" not in _verbs(_rules(), "", "persistentvolumeclaims")
 
 
-def test_only_its_own_lease_may_be_taken() -> None:
+def test_only_its_own_lease_may_be_taken_and_only_its_own_key_read() -> None:
     manifests = render()
     rules = [rule for rule in one(manifests, "Role")["rules"] if rule["verbs"] != ["create"]]
     settings = {entry["name"]: entry.get("value") for entry in _environment(manifests)}
-    assert [rule["resourceNames"] for rule in rules] == [[settings["EO_OPERATOR_LEASE_NAME"]]]
+    named = [(rule["resources"], rule["verbs"], rule["resourceNames"]) for rule in rules]
+    assert named == [
+        (["leases"], ["get", "update"], [settings["EO_OPERATOR_LEASE_NAME"]]),
+        (["secrets"], ["get"], [settings["EO_OPERATOR_ADMIN_KEY_NAME"]]),
+    ]
+
+
+def test_where_it_acts_it_reads_no_secret() -> None:
+    for rule in one(render(), "ClusterRole")["rules"]:
+        assert "secrets" not in rule["resources"]
 
 
 def _environment(manifests: list[Manifest]) -> Iterator[dict[str, Any]]:
@@ -100,12 +109,13 @@ def _environment(manifests: list[Manifest]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("values", [EVERYWHERE, TWO_NAMESPACES], ids=["cluster-wide", "namespaced"])
-def test_no_rule_reaches_secrets_or_hands_out_rights(values: list[str]) -> None:
+def test_no_rule_reaches_others_secrets_or_hands_out_rights(values: list[str]) -> None:
     for rule in _rules(*values):
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
         assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
         assert not {"bind", "escalate", "impersonate", "deletecollection"} & set(rule["verbs"])
-        assert not {"secrets", "pods/exec", "serviceaccounts/token", "nodes"} & set(rule["resources"])
+        assert "secrets" not in rule["resources"] or rule["verbs"] == ["create"] or rule.get("resourceNames")
+        assert not {"pods/exec", "serviceaccounts/token", "nodes"} & set(rule["resources"])
 
 
 def test_rights_may_come_from_somewhere_else() -> None:

@@ -29,7 +29,7 @@ async def test_a_silent_pod_is_asked_less_and_less_often(unused_tcp_port: int) -
 
     clock = Clock()
     server = await asyncio.start_server(answer_nothing, "127.0.0.1", unused_tcp_port)
-    plane = HTTPDataPlane(clock=clock, port=unused_tcp_port)
+    plane = HTTPDataPlane(str, clock=clock, port=unused_tcp_port)
     waits = []
     for _ in range(4):
         assert await plane.info(pod()) is None

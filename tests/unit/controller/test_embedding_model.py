@@ -17,7 +17,7 @@ from embedding_operator.resources import (
     VECTOR_INDEX,
 )
 from fixtures.controller import World
-from fixtures.kube import ProcessDied
+from fixtures.kube import ProcessDied, route_map, vector_index
 
 OTHER_MODEL = {"source": {"persistentVolumeClaim": {"claimName": "models", "path": "/other"}}}
 AUTOSCALING = {"minReplicas": 3, "maxReplicas": 5}
@@ -121,12 +121,8 @@ def test_a_model_that_never_gets_ready_leaves_the_old_one_serving(world: World) 
 def test_a_revision_that_an_index_reads_from_stays(world: World) -> None:
     world.settle()
     old = world.status["revision"]
-    index = {
-        "metadata": {"name": "docs", "namespace": "t"},
-        "spec": {"modelRef": {"name": "m"}},
-        "status": {"active": {"revision": old}},
-    }
-    world.kube.add(VECTOR_INDEX, index)
+    world.kube.add(VECTOR_INDEX, vector_index())
+    world.kube.add(CONFIG_MAP, route_map(old))
     world.edit(model=OTHER_MODEL)
     world.settle()
     new = world.status["revision"]
@@ -136,7 +132,7 @@ def test_a_revision_that_an_index_reads_from_stays(world: World) -> None:
     world.kube.remove(DEPLOYMENT, "t", f"m-embed-{old}")
     world.settle()
     assert f"m-embed-{old}" in world.names("Deployment"), "a retained revision heals from its record"
-    world.kube.edit(VECTOR_INDEX, "t", "docs", lambda live: live["status"]["active"].update(revision=new))
+    world.kube.edit(CONFIG_MAP, "t", "docs-route", lambda live: live.update(data=route_map(new)["data"]))
     world.settle()
     assert world.names("Deployment") == [f"m-embed-{new}"]
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from embedding_operator.kube import KubeError
-from embedding_operator.resources import DEPLOYMENT, EMBEDDING_MODEL, POD, SERVICE, VECTOR_INDEX, Manifest
+from embedding_operator.resources import CONFIG_MAP, DEPLOYMENT, EMBEDDING_MODEL, POD, SERVICE, VECTOR_INDEX, Manifest
 from fixtures.controller import World
-from fixtures.kube import ProcessDied
+from fixtures.kube import ProcessDied, route_map, vector_index
 
 OTHER_MODEL = {"source": {"persistentVolumeClaim": {"claimName": "models", "path": "/other"}}}
 AUTOSCALING = {"minReplicas": 3, "maxReplicas": 20}
@@ -20,11 +20,6 @@ def deployment(world: World, revision: str) -> Manifest:
 def pause(world: World) -> None:
     paused = {"embedding-operator.io/paused": "true"}
     world.kube.edit(EMBEDDING_MODEL, "t", "m", lambda live: live["metadata"].update(annotations=paused))
-
-
-def index(name: str, revision: str | None) -> Manifest:
-    status = {"active": {"revision": revision}} if revision else {}
-    return {"metadata": {"name": name, "namespace": "t"}, "spec": {"modelRef": {"name": "m"}}, "status": status}
 
 
 def test_a_leader_that_dies_before_it_scales_leaves_the_old_revision_serving() -> None:
@@ -67,7 +62,8 @@ def test_a_moment_without_ready_pods_changes_nothing() -> None:
     """An older revision that an index still reads from is ready: its vectors are of another space."""
     world = World(autoscaling=AUTOSCALING)
     world.settle()
-    world.kube.add(VECTOR_INDEX, index("docs", world.status["revision"]))
+    world.kube.add(VECTOR_INDEX, vector_index())
+    world.kube.add(CONFIG_MAP, route_map(world.status["revision"]))
     world.edit(model=OTHER_MODEL)
     world.settle()
     new = world.status["revision"]
@@ -127,7 +123,7 @@ def test_a_model_paused_in_mid_rollout_names_what_really_serves(world: World) ->
 
 def test_revisions_that_never_had_vectors_go_while_an_index_has_not_said_what_it_reads(world: World) -> None:
     world.settle()
-    world.kube.add(VECTOR_INDEX, index("new", None))
+    world.kube.add(VECTOR_INDEX, vector_index("new"))
     for number in range(3):
         path = {"claimName": "models", "path": f"/typo{number}"}
         world.edit(model={"source": {"persistentVolumeClaim": path}})

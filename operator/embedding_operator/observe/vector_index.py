@@ -1,0 +1,77 @@
+"""Looks at a VectorIndex: first its shards and what they say, then its route, so that no answer is newer than the route."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from ..api import VectorIndex
+from ..plan.snapshot import IndexSnapshot
+from ..resources import (
+    EVENT,
+    HPA,
+    NETWORK_POLICY,
+    PDB,
+    POD,
+    PVC,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    STATEFUL_SET,
+    VECTOR_INDEX,
+    Manifest,
+)
+from .eyes import Eyes, without_status
+from .routes import encoder, route_of
+
+CHILDREN = (SERVICE_ACCOUNT, NETWORK_POLICY, SERVICE, STATEFUL_SET, HPA, PDB)
+MOST_EVENTS_ASKED = 5
+"""Volumes that are waited for tell much the same."""
+
+
+async def observe(eyes: Eyes, namespace: str, name: str) -> IndexSnapshot | None:
+    """A snapshot of a VectorIndex; None where it is gone or going. Raises KubeError, ValidationError."""
+    live = await eyes.object(VECTOR_INDEX, namespace, name)
+    if live is None:
+        return None
+    index = VectorIndex.model_validate(without_status(live))
+    children, (pods, claims) = await eyes.family(VECTOR_INDEX, index.metadata, CHILDREN, (POD, PVC))
+    own_pods = tuple(pod for pod in pods if _of_shard(pod))
+    infos = await asyncio.gather(*(eyes.data_plane.shard_info(pod) for pod in own_pods))
+    events = await _claim_events(eyes, claims)
+    route = await route_of(eyes.kube, namespace, name)
+    named = {index.spec.model_ref.name} if index.spec.model_ref else set()
+    named |= {generation.model for generation in route.route.generations if generation.model} if route.route else set()
+    encoders = {model: await encoder(eyes.kube, namespace, model) for model in sorted(named)}
+    return IndexSnapshot(
+        index=index,
+        metadata=index.metadata,
+        status=live.get("status", {}),
+        children=children,
+        pods=own_pods,
+        claims=tuple(claims),
+        encoders={model: found for model, found in encoders.items() if found},
+        route=route,
+        infos={pod["metadata"]["name"]: info for pod, info in zip(own_pods, infos, strict=True) if info},
+        claim_events=events,
+        at=eyes.at,
+        now=datetime.now(UTC),
+    )
+
+
+def _of_shard(pod: Manifest) -> bool:
+    """Made by a StatefulSet: labels can be copied."""
+    owners = pod["metadata"].get("ownerReferences", [])
+    return any(owner.get("controller") and owner.get("kind") == STATEFUL_SET.kind for owner in owners)
+
+
+async def _claim_events(eyes: Eyes, claims: list[Manifest]) -> dict[str, str]:
+    """What was last told of volumes that are not there yet: their status does not say why."""
+    pending = [claim for claim in claims if claim.get("status", {}).get("phase") == "Pending"][:MOST_EVENTS_ASKED]
+    found: dict[str, str] = {}
+    for claim in pending:
+        meta = claim["metadata"]
+        events = await eyes.kube.list(
+            EVENT, meta["namespace"], fields=f"regarding.kind={PVC.kind},regarding.name={meta['name']}"
+        )
+        newest = max(events, key=lambda event: str(event["metadata"].get("creationTimestamp")), default=None)
+        if newest:
+            found[meta["name"]] = f"{newest.get('reason', '')}: {newest.get('note', '')}"
+    return found

@@ -1,0 +1,101 @@
+"""What is the matter with a shard, in words, and the command that helps."""
+
+from embedding_serving.contract.admin import Refusal, ShardInfo
+
+from ..build import names
+from ..resources import Manifest
+from .diagnosis import Finding, diagnose
+from .route import Assessment, Decision, Standing
+from .shards import ShardWorld
+from .snapshot import IndexSnapshot
+
+
+def trouble(s: IndexSnapshot, shard: ShardWorld, standing: Standing | None, decision: Decision | None) -> Finding | None:
+    """Why the shard takes no writes; None where it does, or is about to."""
+    info = shard.writer
+    if info is None or standing is Standing.SILENT:
+        return _silent(s, shard)
+    match standing:
+        case Standing.FOREIGN:
+            text = (
+                f"the volume of pod {info.pod} holds generation {info.generation}, shard {info.shard} of {info.shards}, "
+                f"vectors of {info.fingerprint}: not what the route says. Put the right volume back, or delete this one: "
+                f"{_delete_volume(s, info.pod)}"
+            )
+            return Finding("ShardDown", text)
+        case Standing.CORRUPT:
+            return _corrupt(s, shard, info)
+        case Standing.LOST:
+            return _lost(s, shard, info, _assessment(shard, decision))
+        case Standing.COPYING:
+            text = f"pod {info.pod} lost its volume and copies what a follower has: it is opened when that is done"
+            return Finding("WriterDown", text, stalled=False)
+    if info.fault == Refusal.VOLUME_FULL:
+        text = f"the volume of pod {info.pod} is full: raise spec.storage.size, or delete documents"
+        return Finding("VolumeFull", text, stalled=False)
+    if info.fault:
+        text = f"pod {info.pod}: {info.message or info.fault}: kubectl logs -n {s.metadata.namespace} {info.pod}"
+        return Finding("WriterDown", text, stalled=False)
+    return None
+
+
+def _assessment(shard: ShardWorld, decision: Decision | None) -> Assessment | None:
+    return next((one for one in decision.assessments if one.shard.number == shard.number), None) if decision else None
+
+
+def _silent(s: IndexSnapshot, shard: ShardWorld) -> Finding:
+    name = f"{shard.name}-0"
+    for claim in shard.claims:
+        if claim.get("status", {}).get("phase") == "Pending":
+            volume = claim["metadata"]["name"]
+            said = s.claim_events.get(volume, "nothing was said of it yet")
+            text = (
+                f"PersistentVolumeClaim {volume} has no volume: {said}: kubectl describe pvc -n {s.metadata.namespace} {volume}"
+            )
+            return Finding("VolumePending", text, stalled=False)
+    if shard.writer_pod is None:
+        return Finding(
+            "ShardDown",
+            f"pod {name} does not exist yet: kubectl describe sts -n {s.metadata.namespace} {shard.name}",
+            stalled=False,
+        )
+    found = diagnose([shard.writer_pod], ())
+    why = found.message if found else "its admin port does not answer: does a network policy keep the operator from it?"
+    return Finding("ShardDown", f"pod {name}: {why}: kubectl logs -n {s.metadata.namespace} {name}", stalled=False)
+
+
+def _corrupt(s: IndexSnapshot, shard: ShardWorld, info: ShardInfo) -> Finding:
+    said = info.message or "its database is damaged"
+    if shard.answers.followers:
+        text = f"pod {info.pod}: {said}. A follower has a copy: give up the damaged volume, and it is read from there: "
+    else:
+        text = (
+            f"pod {info.pod}: {said}. No follower has a copy: restore the volume from a backup. To go on without what it "
+            "held instead, delete the volume, and accept the loss when asked to: "
+        )
+    return Finding("StoreCorrupt", text + _delete_volume(s, info.pod))
+
+
+def _lost(s: IndexSnapshot, shard: ShardWorld, info: ShardInfo, one: Assessment | None) -> Finding:
+    before: Manifest = next((known for known in s.status.get("shards", []) if known["name"] == shard.name), {})
+    held = f"about {before['documents']} documents" if "documents" in before else "its documents"
+    if one and one.behind:
+        left = f"the followers are known to lack {one.behind} changes of it"
+    else:
+        left = "no follower has a copy"
+    generation = s.route.route.writer if s.route.route else 1
+    used = s.metadata.annotations.get(names.ACCEPT_DATA_LOSS) == str(generation)
+    again = "the annotation was used for an earlier loss: remove it first, then " if used else ""
+    text = (
+        f"the volume of pod {info.pod} is not the one that held {held}: it is new or was restored, {left}. "
+        f"Put the old volume back; or, to lose what is missing and go on, {again}"
+        f"kubectl annotate vi -n {s.metadata.namespace} {s.metadata.name} {names.ACCEPT_DATA_LOSS}={generation}"
+    )
+    return Finding("WriterDown", text)
+
+
+def _delete_volume(s: IndexSnapshot, pod: str) -> str:
+    return (
+        f"kubectl delete pvc -n {s.metadata.namespace} --wait=false data-{pod} && "
+        f"kubectl delete pod -n {s.metadata.namespace} {pod}"
+    )

@@ -1,0 +1,102 @@
+"""The shards of the active generation as they stand: pods, volumes, and what they say."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from embedding_serving.contract.admin import ShardInfo
+from embedding_serving.contract.route import Route
+
+from ..build import names
+from ..resources import STATEFUL_SET, Manifest
+from .diagnosis import is_ready
+from .route import Copy, Shard
+from .snapshot import IndexSnapshot
+
+
+@dataclass(frozen=True)
+class ShardWorld:
+    """One shard: its StatefulSet, its pods and volumes, and the copies that answer."""
+
+    number: int
+    name: str
+    stateful_set: Manifest | None
+    pods: tuple[Manifest, ...]
+    claims: tuple[Manifest, ...]
+    answers: Shard
+
+    @property
+    def wanted(self) -> int:
+        return int(self.stateful_set["spec"].get("replicas", 1)) if self.stateful_set else 0
+
+    @property
+    def ready(self) -> int:
+        return sum(is_ready(pod) for pod in self.pods)
+
+    @property
+    def writer_pod(self) -> Manifest | None:
+        return next((pod for pod in self.pods if ordinal(pod) == 0), None)
+
+    @property
+    def writer(self) -> ShardInfo | None:
+        return self.answers.writer.info if self.answers.writer else None
+
+    @property
+    def rolled_out(self) -> bool:
+        """Every pod is of the latest template and ready."""
+        if self.stateful_set is None:
+            return False
+        status = self.stateful_set.get("status", {})
+        current = status.get("observedGeneration", 0) >= self.stateful_set["metadata"]["generation"]
+        counts = {status.get(count, 0) for count in ("replicas", "updatedReplicas", "readyReplicas")}
+        return bool(current and counts == {self.wanted})
+
+    @property
+    def follower_lag(self) -> int | None:
+        """Changes that the slowest follower has still to read; None where no follower says."""
+        writer = self.writer
+        if writer is None:
+            return None
+        cursors = [
+            source.cursor for copy in self.answers.followers for source in copy.info.sources if source.history == writer.history
+        ]
+        return max((max(0, writer.position - cursor) for cursor in cursors), default=None)
+
+
+def shards_of(s: IndexSnapshot, route: Route) -> tuple[ShardWorld, ...]:
+    """Every shard of the generation that takes writes."""
+    active = route.active
+    return tuple(_shard(s, active.generation, number) for number in range(active.shards))
+
+
+def ordinal(named: Manifest) -> int:
+    """Number of a pod or a volume in its StatefulSet; -1 where the name has none."""
+    end = str(named["metadata"]["name"]).rpartition("-")[2]
+    return int(end) if end.isdigit() else -1
+
+
+def _shard(s: IndexSnapshot, generation: int, number: int) -> ShardWorld:
+    labels = names.shard_selector(s.metadata.name, generation, number)
+    name = names.shard(s.metadata.name, generation, number)
+    pods = tuple(_labelled(s.pods, labels))
+    copies = [
+        Copy(pod, s.infos[pod["metadata"]["name"]])
+        for pod in pods
+        if pod["metadata"]["name"] in s.infos and not pod["metadata"].get("deletionTimestamp")
+    ]
+    return ShardWorld(
+        number=number,
+        name=name,
+        stateful_set=s.children.get(STATEFUL_SET, name),
+        pods=pods,
+        claims=tuple(_labelled(s.claims, labels)),
+        answers=Shard(
+            number,
+            name,
+            writer=next((copy for copy in copies if ordinal(copy.pod) == 0), None),
+            followers=tuple(copy for copy in copies if ordinal(copy.pod) > 0),
+        ),
+    )
+
+
+def _labelled(manifests: Iterable[Manifest], labels: dict[str, str]) -> Iterable[Manifest]:
+    return (found for found in manifests if labels.items() <= found["metadata"].get("labels", {}).items())

@@ -1,0 +1,231 @@
+"""The plan for a VectorIndex: its route, one StatefulSet a shard, and commands to the shards."""
+
+from collections.abc import Iterator
+
+from embedding_serving.contract.admin import Mode, Release
+from embedding_serving.contract.route import Route
+
+from ..api.quantity import amount
+from ..build import names, objects
+from ..build import vector_index as build
+from ..build.vector_index import Volume
+from ..resources import (
+    CONFIG_MAP,
+    HPA,
+    NETWORK_POLICY,
+    PDB,
+    PVC,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    STATEFUL_SET,
+    VECTOR_INDEX,
+    Manifest,
+)
+from ..status import says, transitions
+from .children import Intent, ensures, unintended
+from .diagnosis import Finding
+from .diff import drifted, identity, stamped
+from .generation import first_route, with_current_revision
+from .model import Delete, Ensure, Plan, Scale, Step, Swap, Tell
+from .route import Decision, Standing, decide
+from .shards import ShardWorld, ordinal, shards_of
+from .snapshot import IndexSnapshot
+from .vector_index_status import CONDITION_TYPES, STATUS_MEMBERS, Verdict, conditions, numbers_aside, settled, status_of
+
+AT_ONCE_SECONDS = 0.2
+"""After a decision or a command: what follows from it."""
+MOVING_SECONDS = 3.0
+SETTLED_SECONDS = 30.0
+
+
+def plan(s: IndexSnapshot) -> Plan:
+    """What to do for one VectorIndex. Equal snapshots give equal plans; a world as intended gives no step."""
+    refusal = _refusal(s)
+    decision, waits_for = _decide(s) if refusal is None else (None, None)
+    shards = shards_of(s, decision.route) if decision else _standing(s)
+    acting = not s.paused and refusal is None and decision is not None
+    steps = tuple(_steps(s, decision, shards)) if acting and decision else ()
+    verdict = Verdict(
+        decision=decision,
+        shards=shards,
+        refusal=refusal or (waits_for if waits_for and waits_for.stalled else None),
+        waits_for=waits_for,
+        strangers=tuple(sorted(f"{resource.kind} {name}" for resource, name in s.strangers)),
+        pending=bool(steps),
+    )
+    decided = conditions(s, verdict)
+    status = status_of(s, verdict, decided)
+    calm = settled(decided)
+    return Plan(
+        steps=steps,
+        status=None if _said(s, status) else status,
+        events=tuple(transitions(s.status.get("conditions", []), decided)),
+        requeue_after_seconds=AT_ONCE_SECONDS if steps else None if calm else MOVING_SECONDS,
+        poll_after_seconds=SETTLED_SECONDS if calm else None,
+    )
+
+
+def _said(s: IndexSnapshot, status: Manifest) -> bool:
+    """Whether the live status says this already, or as much of it as is due."""
+    if s.numbers_due:
+        return says(s.status, status, CONDITION_TYPES, STATUS_MEMBERS)
+    return says(numbers_aside(s.status), numbers_aside(status), CONDITION_TYPES, STATUS_MEMBERS)
+
+
+def _refusal(s: IndexSnapshot) -> Finding | None:
+    """Why nothing is done at all: what stands goes on as it is."""
+    live, name = s.route.live, names.route(s.metadata.name)
+    if live and s.route.route is None:
+        ours = live["metadata"].get("labels", {}).get(names.owner_label(VECTOR_INDEX)) == s.metadata.name
+        if not ours:
+            text = f"ConfigMap {name} exists already and belongs to somebody else: rename or delete it, or rename this"
+            return Finding("NameConflict", text)
+        text = f"ConfigMap {name} holds no route: delete it, and it is made again from what the shards know"
+        return Finding("RouteUnavailable", text)
+    scaling = s.index.spec.autoscaling
+    for metric in scaling.metrics if scaling else ():
+        if not objects.measured(metric.type, build.METRIC_NAMES):
+            return Finding("UnsupportedMetric", objects.unmeasured(metric.type))
+    return None
+
+
+def _decide(s: IndexSnapshot) -> tuple[Decision | None, Finding | None]:
+    """The route's next step, or what the first one waits for."""
+    if _namesakes_leftovers(s):
+        text = f"waits for the volumes of the former VectorIndex {s.metadata.name}, which go with it (reclaimPolicy Delete)"
+        return None, Finding("VolumePending", text, stalled=False)
+    route = s.route.route
+    if route is None:
+        first = first_route(s)
+        return (None, first) if isinstance(first, Finding) else (Decision(first, ()), None)
+    decision = decide(route, (shard.answers for shard in shards_of(s, route)), loss_accepted=_loss_accepted(s, route))
+    if decision.route is route:
+        current = with_current_revision(route, s)
+        decision = Decision(current, decision.assessments, decision.commands)
+    return decision, None
+
+
+def _standing(s: IndexSnapshot) -> tuple[ShardWorld, ...]:
+    return shards_of(s, s.route.route) if s.route.route else ()
+
+
+def _loss_accepted(s: IndexSnapshot, route: Route) -> bool:
+    """Said for this generation, and not acted upon yet."""
+    said = s.metadata.annotations.get(names.ACCEPT_DATA_LOSS)
+    return said == str(route.active.generation) and _accepted(s) != said
+
+
+def _accepted(s: IndexSnapshot) -> str | None:
+    annotations: dict[str, str] = s.route.live["metadata"].get("annotations") or {} if s.route.live else {}
+    return annotations.get(names.ACCEPTED)
+
+
+def _namesakes_leftovers(s: IndexSnapshot) -> bool:
+    """Whether the volumes or the route of a deleted index of this name are still being collected."""
+    left = (*s.claims, *((s.route.live,) if s.route.live else ()))
+    return any(
+        owner.get("kind") == VECTOR_INDEX.kind and owner.get("uid") != s.metadata.uid
+        for manifest in left
+        for owner in manifest["metadata"].get("ownerReferences") or []
+    )
+
+
+def _steps(s: IndexSnapshot, decision: Decision, shards: tuple[ShardWorld, ...]) -> Iterator[Step]:
+    """The decision first: nothing may follow from one that is not on record."""
+    swap = _swap(s, decision)
+    if swap:
+        yield swap
+    intents = list(_intents(s, decision.route, shards))
+    yield from ensures(s, intents)
+    yield from _claims(s, shards)
+    yield from _scales(s, decision, shards)
+    yield from unintended(s, intents)
+    if swap is None:
+        yield from (Tell(copy.pod, message) for copy, message in decision.commands)
+        yield from _releases(decision.route, shards)
+
+
+def _swap(s: IndexSnapshot, decision: Decision) -> Swap | None:
+    said = s.metadata.annotations.get(names.ACCEPT_DATA_LOSS)
+    accepted = said if decision.consumes_acceptance or said == _accepted(s) else None
+    manifest = build.route(s.index, decision.route, accepted, s.route.resource_version)
+    live, meta = s.route.live, manifest["metadata"]
+    if live and decision.route == s.route.route and _accepted(s) == accepted:
+        labels, owners = live["metadata"].get("labels") or {}, live["metadata"].get("ownerReferences") or []
+        if meta["labels"].items() <= labels.items() and meta["ownerReferences"] == owners:
+            return None
+    return Swap(CONFIG_MAP, manifest)
+
+
+def _intents(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...]) -> Iterator[Intent]:
+    yield Intent(SERVICE_ACCOUNT, build.service_account(s.index))
+    yield Intent(NETWORK_POLICY, build.network_policy(s.index, s.at))
+    active = route.active
+    for shard in shards:
+        number = shard.number
+        yield Intent(SERVICE, build.headless_service(s.index, active.generation, number))
+        yield Intent(STATEFUL_SET, build.stateful_set(s.index, active, number, _volume(s, shard), s.at))
+        yield Intent(PDB, build.disruption_budget(s.index, active.generation, number))
+        if s.index.spec.autoscaling:
+            yield Intent(HPA, build.autoscaler(s.index, active.generation, number))
+
+
+def _volume(s: IndexSnapshot, shard: ShardWorld) -> Volume:
+    """As the StatefulSet has it, which can't be changed; volumes that are to be larger are made so one by one."""
+    if shard.stateful_set is None:
+        return Volume(s.index.spec.storage.size, s.index.spec.storage.storage_class_name)
+    spec: Manifest = shard.stateful_set["spec"]["volumeClaimTemplates"][0]["spec"]
+    return Volume(spec["resources"]["requests"]["storage"], spec.get("storageClassName"))
+
+
+def _claims(s: IndexSnapshot, shards: tuple[ShardWorld, ...]) -> Iterator[Step]:
+    """Grows volumes, and has them go with the index or outlive it, as the spec says."""
+    wanted = s.index.spec.storage.size
+    owners = build.kept_with(s.index)
+    for shard in shards:
+        for live in shard.claims:
+            if live["metadata"].get("deletionTimestamp"):
+                continue
+            if owners and _left_behind(shard, live):
+                yield Delete(PVC, live["metadata"]["name"], live["metadata"]["uid"])
+                continue
+            size = live["spec"]["resources"]["requests"]["storage"]
+            grows = amount(wanted) > amount(size)
+            held = [owner for owner in live["metadata"].get("ownerReferences") or [] if owner.get("kind") == VECTOR_INDEX.kind]
+            manifest = stamped(build.claim(s.index, live, wanted if grows else size))
+            changes = grows or bool(held) != bool(owners) or (bool(owners) and drifted(manifest, live))
+            if changes and identity(live, manifest) not in s.settled:
+                yield Ensure(PVC, manifest, live=live)
+
+
+def _left_behind(shard: ShardWorld, live: Manifest) -> bool:
+    """The volume of a copy that was scaled away: having an owner kept it from going by itself. Never a writer's."""
+    number = ordinal(live)
+    used = any(ordinal(pod) == number for pod in shard.pods)
+    return shard.stateful_set is not None and 0 < shard.wanted <= number and not used
+
+
+def _scales(s: IndexSnapshot, decision: Decision, shards: tuple[ShardWorld, ...]) -> Iterator[Step]:
+    """Copies of each shard, through the scale subresource. While a shard is not open no copy goes: it may be needed."""
+    scaling = s.index.spec.autoscaling
+    all_open = bool(decision.assessments) and all(one.standing is Standing.OPEN for one in decision.assessments)
+    for shard in shards:
+        live = shard.wanted if shard.stateful_set else 1
+        wanted = max(live, scaling.min_replicas) if scaling else s.index.spec.replicas
+        if wanted > live or (wanted < live and all_open):
+            yield Scale(STATEFUL_SET, shard.name, wanted)
+
+
+def _releases(route: Route, shards: tuple[ShardWorld, ...]) -> Iterator[Step]:
+    """Leases of copies that are gone for good, or that read no more: they would keep what was deleted from being purged."""
+    for shard in shards:
+        writer = shard.answers.writer
+        if writer is None or writer.info.mode is not Mode.OPEN or shard.stateful_set is None:
+            continue
+        standing = {f"{shard.name}-{number}" for number in range(1, shard.wanted)}
+        standing |= {copy.name for copy in shard.answers.followers}
+        for copy in (writer, *shard.answers.followers):
+            for lease in copy.info.followers:
+                own = lease.consumer.rpartition("-")[0] == shard.name
+                if own and (copy is not writer or lease.consumer not in standing):
+                    yield Tell(copy.pod, Release(epoch=route.epoch, history=copy.info.history, consumer=lease.consumer))
