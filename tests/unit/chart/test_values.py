@@ -44,7 +44,7 @@ def test_every_value_is_in_the_schema_and_no_object_of_it_is_open() -> None:
 
 
 def test_an_old_cluster_is_refused() -> None:
-    with pytest.raises(RenderError, match=re.escape(">=1.29")):
+    with pytest.raises(RenderError, match=re.escape(">=1.31")):
         helm("template", "eo", str(CHART), "--kube-version", "1.28.0")
 
 
