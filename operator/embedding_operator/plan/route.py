@@ -29,6 +29,7 @@ class Standing(StrEnum):
     NEW = "New"
     """None is on record: it was never opened by this route."""
     SILENT = "Silent"
+    """It does not answer, or is loading and does not know its history yet."""
     COPYING = "Copying"
     """It lost its volume and reads what a follower has."""
     COPIED = "Copied"
@@ -121,6 +122,8 @@ def assess(shard: Shard, generation: GenerationRoute, epoch: int, *, loss_accept
     if shard.writer is None:
         return Assessment(shard, Standing.SILENT)
     info = shard.writer.info
+    if not info.history and info.fault != Refusal.CORRUPT:
+        return Assessment(shard, Standing.SILENT)
     if (info.generation, info.shard, info.shards, info.fingerprint) != (
         generation.generation,
         shard.number,

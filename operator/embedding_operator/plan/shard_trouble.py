@@ -13,8 +13,11 @@ from .snapshot import IndexSnapshot
 def trouble(s: IndexSnapshot, shard: ShardWorld, standing: Standing | None, decision: Decision | None) -> Finding | None:
     """Why the shard takes no writes; None where it does, or is about to."""
     info = shard.writer
-    if info is None or standing is Standing.SILENT:
+    if info is None:
         return _silent(s, shard)
+    if standing is Standing.SILENT:
+        text = f"pod {info.pod} is loading{f': {info.message}' if info.message else ''}"
+        return Finding("ShardDown", text, stalled=False)
     match standing:
         case Standing.FOREIGN:
             text = (

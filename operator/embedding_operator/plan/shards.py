@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from embedding_serving.contract.admin import ShardInfo
+from embedding_serving.contract.admin import Mode, ShardInfo
 from embedding_serving.contract.route import Route
 
 from ..build import names
@@ -31,6 +31,12 @@ class ShardWorld:
     @property
     def ready(self) -> int:
         return sum(is_ready(pod) for pod in self.pods)
+
+    @property
+    def answering(self) -> int:
+        """Pods that answer searches: a writer that is not open answers none, ready as it may be."""
+        closed = self.writer is not None and self.writer.mode is Mode.CLOSED
+        return sum(is_ready(pod) for pod in self.pods if not (closed and ordinal(pod) == 0))
 
     @property
     def writer_pod(self) -> Manifest | None:

@@ -60,8 +60,8 @@ def plan(s: IndexSnapshot) -> Plan:
         steps=steps,
         status=None if _said(s, status) else status,
         events=tuple(transitions(s.status.get("conditions", []), decided)),
-        requeue_after_seconds=AT_ONCE_SECONDS if steps else None if calm else MOVING_SECONDS,
-        poll_after_seconds=SETTLED_SECONDS if calm else None,
+        requeue_after_seconds=AT_ONCE_SECONDS if steps else None,
+        poll_after_seconds=SETTLED_SECONDS if calm or decision is None else MOVING_SECONDS,
     )
 
 

@@ -81,7 +81,7 @@ def status_of(s: IndexSnapshot, v: Verdict, decided: list[Condition]) -> Manifes
         "shards": shards or None,
     }
     if shards:
-        writers = [shard.writer for shard in v.shards if shard.writer]
+        writers = [shard.writer for shard in v.shards if shard.writer and shard.writer.history]
         measured = [(w.index.recall, w.documents) for w in writers if w.index and w.index.recall is not None and w.documents]
         status |= {
             "documents": sum(shard.get("documents", 0) for shard in shards),
@@ -127,9 +127,9 @@ def _ready(s: IndexSnapshot, v: Verdict, troubles: list[Finding]) -> Condition:
         return Condition(
             "Ready", "False", "ShardDown", v.refusal.message if v.refusal else "the first generation is being made"
         )
-    down = [shard for shard in v.shards if not shard.ready]
+    down = [shard for shard in v.shards if not shard.answering]
     if down:
-        why = next((finding.message for finding in troubles), f"shard {down[0].name} has no pod that answers")
+        why = next((finding.message for finding in troubles), f"shard {down[0].name} is not open yet")
         text = f"{len(v.shards) - len(down)} of {len(v.shards)} shards answer: {why}"
         if any(_pending(claim) for shard in down for claim in shard.claims):
             return Condition("Ready", "False", "VolumePending", text)
@@ -227,10 +227,9 @@ def _active(s: IndexSnapshot) -> Manifest | None:
 
 def _shard(s: IndexSnapshot, v: Verdict, shard: ShardWorld) -> Manifest:
     before: Manifest = next((one for one in s.status.get("shards", []) if one["name"] == shard.name), {})
-    speakers = [shard.writer, *(copy.info for copy in shard.answers.followers)]
-    documents = next((info.documents for info in speakers if info and not info.lost), None)
-    if documents is None and shard.writer is not None and v.standings.get(shard.number) is not Standing.LOST:
-        documents = shard.writer.documents
+    lost = v.standings.get(shard.number) in (Standing.LOST, Standing.COPYING)
+    speakers = [None if lost else shard.writer, *(copy.info for copy in shard.answers.followers)]
+    documents = next((info.documents for info in speakers if info and info.history), None)
     finding = trouble(s, shard, v.standings.get(shard.number), v.decision)
     entry = {
         "name": shard.name,

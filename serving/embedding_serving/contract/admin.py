@@ -219,6 +219,8 @@ class GatewayInfo(Frozen):
     revision: str | None = None
     fingerprint: str | None = None
     dimensions: int | None = None
+    api_keys: int | None = Field(default=None, description="API keys that are known here; absent = open to all.")
+    cache_available: bool | None = Field(default=None, description="Whether Redis answers; absent = none is used.")
     version: str = ""
 
 

@@ -35,6 +35,31 @@ def test_a_restart_with_the_same_volume_changes_nothing(alone: IndexWorld) -> No
     assert alone.route == before
 
 
+def test_a_writer_that_is_loading_has_lost_nothing() -> None:
+    world = IndexWorld(replicas=2)
+    world.settle()
+    world.shards.write(WRITER, 100)
+    world.reconcile()
+    before, told = world.route, list(world.shards.told)
+    world.annotate(accept_data_loss="1")
+    world.shards.loading.add(WRITER)
+    world.settle()
+    assert world.route == before
+    assert world.shards.told == told
+    assert world.status["documents"] == 100
+    assert "is loading" in world.condition("Writable")[2]
+
+
+def test_a_new_index_waits_for_shards_that_are_loading() -> None:
+    world = IndexWorld(shards=2)
+    world.shards.loading.add("docs-g1-s1-0")
+    world.settle()
+    assert world.route.active.histories == ()
+    world.shards.loading.clear()
+    world.settle()
+    assert world.condition("Writable")[0] == "True"
+
+
 def test_with_one_copy_it_stays_closed_and_says_what_is_lost_and_what_helps(alone: IndexWorld) -> None:
     lose(alone)
     alone.settle()
@@ -45,6 +70,7 @@ def test_with_one_copy_it_stays_closed_and_says_what_is_lost_and_what_helps(alon
     assert "100 documents" in message
     assert "kubectl annotate vi -n t docs embedding-operator.io/accept-data-loss=1" in message
     assert alone.condition("Stalled")[:2] == ("True", "WriterDown")
+    assert alone.condition("Ready")[:2] == ("False", "ShardDown"), "a closed writer answers no search"
     assert alone.status["progress"] == "WriterDown"
 
 
