@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode
 
-from embedding_serving.contract.settings import EmbedSettings, GatewaySettings, PrepareSettings, ShardSettings
+from embedding_serving.contract.settings import EmbedSettings, GatewaySettings, LocalSettings, PrepareSettings, ShardSettings
 
 from .settings import OperatorSettings
 
@@ -30,6 +30,11 @@ _SECTIONS: tuple[tuple[str, str, type[BaseSettings]], ...] = (
     ("Embed", "`python -m embedding_serving embed`: the container that serves it.", EmbedSettings),
     ("Shard", "`python -m embedding_serving shard`: one copy of one shard of an index.", ShardSettings),
     ("Gateway", "`python -m embedding_serving gateway`: the HTTP API of a SearchService.", GatewaySettings),
+    (
+        "Local",
+        "`python -m embedding_serving local`: encoder, shard and gateway in one process. Each is an option as well: `--data-dir`.",
+        LocalSettings,
+    ),
 )
 
 _TYPES = {bool: "true or false", str: "text", int: "integer", float: "number", SecretStr: "secret text"}

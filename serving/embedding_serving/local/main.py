@@ -7,16 +7,16 @@ import logging
 import socket
 import sys
 from collections.abc import Coroutine, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from pydantic import ValidationError
 
 from ..contract.model import DirectorySource
 from ..contract.reports import READY_PATH, Outcome
 from ..contract.route import GenerationRoute
-from ..contract.settings import EmbedSettings, GatewaySettings, LocalSettings, PrepareSettings, ShardSettings
+from ..contract.settings import EmbedSettings, GatewaySettings, LocalSettings, PrepareSettings, ShardSettings, env_name
 from ..embed.main import serve as serve_embed
 from ..failure import StartFailed
 from ..gateway.main import serve as serve_gateway
@@ -36,11 +36,27 @@ LOOPBACK = "127.0.0.1"
 
 def main(arguments: Sequence[str]) -> int:
     """Settings from the environment, or as options: `--port 9000` is EO_PORT=9000."""
-    return run_role(partial(_settings, list(arguments)), serve)
+    try:
+        settings = _settings(list(arguments))
+    except ValidationError as error:
+        for fault in error.errors():
+            name = ".".join(map(str, fault["loc"]))
+            _say(f"local: --{name.replace('_', '-')} (or {env_name(name)}): {fault['msg']}")
+        return 2
+    return run_role(lambda: settings, serve)
 
 
 async def serve(settings: LocalSettings) -> int:
-    """Runs until SIGTERM or SIGINT. Raises StartFailed."""
+    """Runs until SIGTERM or SIGINT; answers 1, and says why, where it cannot start."""
+    try:
+        await _run(settings)
+    except StartFailed as error:
+        _say(f"local: {error.message}")
+        return 1
+    return 0
+
+
+async def _run(settings: LocalSettings) -> None:
     model = await asyncio.to_thread(_prepared, settings)
     plan = _Plan(settings, model)
     async with contextlib.AsyncExitStack() as stack:
@@ -58,7 +74,6 @@ async def serve(settings: LocalSettings) -> int:
         finally:
             stop_event().set()
             await asyncio.gather(*roles, return_exceptions=True)
-    return 0
 
 
 class _Plan:
