@@ -32,7 +32,7 @@ _SECTIONS: tuple[tuple[str, str, type[BaseSettings]], ...] = (
     ("Gateway", "`python -m embedding_serving gateway`: the HTTP API of a SearchService.", GatewaySettings),
     (
         "Local",
-        "`python -m embedding_serving local`: encoder, shard and gateway in one process. Each is an option as well: `--data-dir`.",
+        "`python -m embedding_serving local`: all in one process. Each is an option as well: `--data-dir`.",
         LocalSettings,
     ),
 )
