@@ -6,6 +6,7 @@ Recall is measured here, by the client's answers against exact ones; processor t
 import argparse
 import contextlib
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -41,6 +42,7 @@ console = Console(highlight=False)
 
 def main() -> int:
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # servers are stopped on the way out
     quick = arguments.quick
     try:
         data = choose(arguments.data, 20_000 if quick else arguments.documents)

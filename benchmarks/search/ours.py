@@ -24,6 +24,7 @@ from embedding_serving.contract.admin import (
     TOKEN_ALGORITHM,
     TOKEN_ISSUER,
     TOKEN_SECONDS,
+    IndexState,
     ShardInfo,
     Unfence,
     audience,
@@ -41,6 +42,7 @@ from .system import Loaded
 NAMESPACE, INDEX, EPOCH = "bench", "bench", 1
 START_SECONDS = 60
 STOP_SECONDS = 120
+STILL_SECONDS = 2.0
 BUILD_SECONDS = 1_800
 MODULE = "benchmarks.search.ours_client"
 
@@ -101,7 +103,7 @@ class Ours:
         started = time.monotonic()
         for pod in pods:
             _await(lambda pod=pod: _served(pods, pod), BUILD_SECONDS, f"the index of {pod.name}", self._died)  # type: ignore[misc]
-        return Loaded(said["load_seconds"], time.monotonic() - started)
+        return Loaded(said["load_seconds"], time.monotonic() - started - STILL_SECONDS)
 
     def restart_seconds(self) -> float:
         """Stops the shards as Kubernetes does, starts them again; gives the time until the last of them is ready."""
@@ -255,12 +257,20 @@ def _info(pod: ShardPod) -> ShardInfo | None:
 
 
 def _served(pods: Sequence[ShardPod], pod: ShardPod) -> bool:
-    """Whether the pod has all that its shard's writer has, and its index covers it."""
-    writer = _info(next(one for one in pods if one.shard == pod.shard))
-    info = _info(pod)
-    if not writer or not info or not info.ready or info.documents != writer.documents:
+    """Whether the pod has all that its shard's writer has, and has not been building an index for STILL_SECONDS."""
+    writer = next(one for one in pods if one.shard == pod.shard)
+    before = _still(writer, pod)
+    if not before:
         return False
-    return bool(info.index and info.index.building is None and info.index.covered >= info.position)
+    time.sleep(STILL_SECONDS)
+    return _still(writer, pod) == before
+
+
+def _still(writer: ShardPod, pod: ShardPod) -> IndexState | None:
+    writing, info = _info(writer), _info(pod)
+    if not writing or not info or not info.ready or info.documents != writing.documents:
+        return None
+    return info.index.model_copy(update={"recall": None}) if info.index and info.index.building is None else None
 
 
 def _await(holds: Callable[[], bool], seconds: float, what: str, failure: Callable[[], str | None] = lambda: None) -> None:

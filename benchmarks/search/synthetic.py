@@ -1,8 +1,8 @@
 """Vectors by formula, as hard to search as those of real texts: 1,000 clusters, each of low rank and stretched.
 
 A cluster is a centre plus a Gaussian in RANK directions whose spread falls off, plus a little noise in all of them.
-SPREAD and NOISE are chosen so that the local intrinsic dimension, and the distances to the nearest neighbours, are those
-of the real vectors at the same count; `python -m benchmarks.search.synthetic` prints both.
+DECAY, SPREAD and NOISE are chosen so that a million of them have the local intrinsic dimension of 100,000 real ones;
+`python -m benchmarks.search.synthetic` prints both, and how near the neighbours are.
 """
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy.typing as npt
 VERSION = 1
 """Rises with every change below: data sets of another formula are other data sets."""
 CLUSTERS = 1_000
-RANK = 48
-DECAY = 0.5
-SPREAD = 0.9
-NOISE = 0.25
+RANK = 128
+DECAY = 0.6
+SPREAD = 1.6
+NOISE = 0.2
 Floats = npt.NDArray[np.float32]
 
 
@@ -46,7 +46,7 @@ if __name__ == "__main__":
     from .vectors import embedded
 
     real = embedded(texts())
-    made = synthetic(len(real.documents) + 1_000, real.documents.shape[1])
+    made = synthetic(1_001_000, real.documents.shape[1])
     for name, documents, queries in (("real", real.documents, real.queries), ("synthetic", made[1_000:], made[:1_000])):
         cosines = nearest(documents, queries, 100)
         print(
