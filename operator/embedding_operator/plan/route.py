@@ -66,12 +66,16 @@ class Copy:
 
 @dataclass(frozen=True)
 class Shard:
-    """The copies of one shard that answer. `name` is its StatefulSet's."""
+    """The copies of one shard that answer. `name` is its StatefulSet's.
+
+    silent: followers that should be there and do not answer. One of them may hold what the others lack.
+    """
 
     number: int
     name: str
     writer: Copy | None
     followers: tuple[Copy, ...] = ()
+    silent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,8 @@ def _lost(shard: Shard, info: ShardInfo, recorded: str, host: str, epoch: int, *
         key=lambda held: (held.cursor, held.copy.info.position),
         default=None,
     )
-    if best is None or not best.usable(loss_accepted=loss_accepted):
+    waits = bool(shard.silent) and not loss_accepted
+    if best is None or waits or not best.usable(loss_accepted=loss_accepted):
         return Assessment(shard, Standing.ACCEPTED if loss_accepted else Standing.LOST, behind=best.behind or 0 if best else 0)
     source = best.copy.info
     read = next((one for one in info.sources if one.history == source.history), None)

@@ -82,7 +82,9 @@ def _corrupt(s: IndexSnapshot, shard: ShardWorld, info: ShardInfo) -> Finding:
 def _lost(s: IndexSnapshot, shard: ShardWorld, info: ShardInfo, one: Assessment | None) -> Finding:
     before: Manifest = next((known for known in s.status.get("shards", []) if known["name"] == shard.name), {})
     held = f"about {before['documents']} documents" if "documents" in before else "its documents"
-    if one and one.behind:
+    if one and one.shard.silent:
+        left = f"and {', '.join(one.shard.silent)}, which may hold the latest of it, does not answer: bring it up"
+    elif one and one.behind:
         left = f"the followers are known to lack {one.behind} changes of it"
     else:
         left = "no follower has a copy"

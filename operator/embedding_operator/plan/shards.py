@@ -26,7 +26,7 @@ class ShardWorld:
 
     @property
     def wanted(self) -> int:
-        return int(self.stateful_set["spec"].get("replicas", 1)) if self.stateful_set else 0
+        return _replicas(self.stateful_set)
 
     @property
     def ready(self) -> int:
@@ -89,19 +89,27 @@ def _shard(s: IndexSnapshot, generation: int, number: int) -> ShardWorld:
         for pod in pods
         if pod["metadata"]["name"] in s.infos and not pod["metadata"].get("deletionTimestamp")
     ]
+    stateful_set, claims = s.children.get(STATEFUL_SET, name), tuple(_labelled(s.claims, labels))
+    expected = {ordinal(claim) for claim in claims} | set(range(_replicas(stateful_set)))
+    answering = {ordinal(copy.pod) for copy in copies}
     return ShardWorld(
         number=number,
         name=name,
-        stateful_set=s.children.get(STATEFUL_SET, name),
+        stateful_set=stateful_set,
         pods=pods,
-        claims=tuple(_labelled(s.claims, labels)),
+        claims=claims,
         answers=Shard(
             number,
             name,
             writer=next((copy for copy in copies if ordinal(copy.pod) == 0), None),
             followers=tuple(copy for copy in copies if ordinal(copy.pod) > 0),
+            silent=tuple(f"{name}-{missing}" for missing in sorted(expected - answering) if missing > 0),
         ),
     )
+
+
+def _replicas(stateful_set: Manifest | None) -> int:
+    return int(stateful_set["spec"].get("replicas", 1)) if stateful_set else 0
 
 
 def _labelled(manifests: Iterable[Manifest], labels: dict[str, str]) -> Iterable[Manifest]:

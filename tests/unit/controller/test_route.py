@@ -1,5 +1,6 @@
 """The decision table of a route: what shards say in, the next route and commands out."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -163,6 +164,13 @@ def test_a_follower_is_copied_first_the_most_advanced_one() -> None:
     (source,) = message.sources
     assert (source.history, source.host, source.with_vectors) == ("own2", "docs-g1-s0-2.docs-g1-s0.t.svc:8082", True)
     assert decision.route.phase is Phase.STABLE
+
+
+def test_a_follower_that_does_not_answer_is_waited_for_unless_a_person_says_otherwise() -> None:
+    """A write that only two copies have was acknowledged: the one that is silent may be the other."""
+    answering = replace(shard(LOST, follower(7)), silent=("docs-g1-s0-2",))
+    assert decided(route(), answering).assessments[0].standing is Standing.LOST
+    assert decide(route(), [answering], loss_accepted=True).assessments[0].standing is Standing.COPYING
 
 
 def test_it_is_admitted_when_it_has_read_everything() -> None:
