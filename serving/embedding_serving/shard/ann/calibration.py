@@ -147,7 +147,8 @@ def _efforts(spec: EngineSpec, count: int, rank: int) -> list[int]:
         return [effort for effort in (64, 128, 256, 512, 1024, 2048) if rank <= effort <= highest]
     if not highest:
         return [0]
-    return [1 << power for power in range(2, highest.bit_length()) if 1 << power <= highest] or [highest]
+    steps = [step << power for power in range(1, highest.bit_length()) for step in (2, 3)]
+    return [*(step for step in steps if step < highest), highest]
 
 
 def _deepest(spec: EngineSpec, count: int, rank: int, effort: int) -> int:
@@ -165,6 +166,6 @@ def _cost(trial: Trial, effort: int, depth: int) -> float:
     rerank = depth * _CANDIDATE_NS * scale
     if trial.spec.type not in (IndexType.IVF_PQ, IndexType.IVF_FLAT):
         return effort * _WALK_NS + rerank
-    share = effort / (2 * max_effort(trial.spec, trial.engine.count))
+    share = effort / max_effort(trial.spec, trial.engine.count)
     scan = trial.engine.count * share * scale * (_CODE_NS if trial.spec.type is IndexType.IVF_PQ else _VECTOR_NS)
     return scan + effort * _LIST_NS + rerank

@@ -23,7 +23,7 @@ DEFAULT_LINKS = 32
 DEFAULT_EF_CONSTRUCTION = 200
 TRAINING_ROWS = 65_536
 ROWS_PER_LIST = 64
-KMEANS_ITERATIONS = 10
+KMEANS_ITERATIONS = 8
 MAX_LISTS = 65_536
 KMEANS_MIN_ROWS = 16
 
@@ -158,9 +158,9 @@ def training_rows(spec: EngineSpec, rows: int) -> int:
 
 
 def max_effort(spec: EngineSpec, rows: int) -> int:
-    """Beyond this an exact scan is no slower."""
+    """All lists, or a walk through the graph that an exact scan overtakes."""
     if spec.type in (IndexType.IVF_PQ, IndexType.IVF_FLAT):
-        return max(1, _lists(spec, rows) // 2)
+        return _lists(spec, rows)
     return 2048 if spec.type is IndexType.HNSW else 0
 
 
@@ -171,7 +171,7 @@ def _codes(spec: EngineSpec, dimensions: int) -> tuple[int, int]:
 
 
 def _lists(spec: EngineSpec, rows: int) -> int:
-    """About sqrt(rows) lists of codes, or four times that of full vectors, whose scan costs more; never too few rows a list."""
-    fine = 4 if spec.type is IndexType.IVF_FLAT else 1
+    """About sqrt(rows) lists of codes, or twice that of full vectors, whose scan costs more; never too few rows a list."""
+    fine = 2 if spec.type is IndexType.IVF_FLAT else 1
     wanted = spec.lists or 1 << round(math.log2(max(16.0, fine * math.sqrt(rows))))
     return max(1, min(wanted, MAX_LISTS, rows // KMEANS_MIN_ROWS))
