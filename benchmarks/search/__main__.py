@@ -61,7 +61,7 @@ def main() -> int:
     print_report(data, records, console)
     if arguments.json:
         _write(arguments.json, data.name, plan, records)
-    return 0
+    return 1 if any(record.failure for record in records) else 0
 
 
 def _arguments() -> argparse.Namespace:

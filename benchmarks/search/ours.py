@@ -129,6 +129,10 @@ class Ours:
     def server_pids(self) -> Sequence[int]:
         return [process.pid for process in self._processes]
 
+    def complaints(self) -> str:
+        logs = sorted(self._folder.glob("*.log"))
+        return "\n".join(f"{log.stem}: {words}" for log in logs if (words := log.read_text()[-1500:]))
+
     def _start(self, data: Dataset) -> list[ShardPod]:
         """Shards, opened for writes; then a gateway that has their route."""
         pods = [

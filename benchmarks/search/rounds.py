@@ -7,7 +7,7 @@ from rich.console import Console
 
 from .dataset import PERCENTS, Dataset
 from .job import Search, Upsert
-from .measure import Measurement, measure
+from .measure import ClientFailed, Measurement, measure
 from .system import Loaded, System
 
 RECALL_WANTED = 0.99
@@ -28,7 +28,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Record:
-    """One measurement; of `load`, its seconds alone. effort: of the knob that trades speed for recall, where there is one."""
+    """One measurement, or why there is none; of `load`, its seconds alone. effort: of the knob that trades speed for recall."""
 
     system: str
     scenario: str
@@ -36,6 +36,7 @@ class Record:
     effort: int | None = None
     measured: Measurement | None = None
     loaded: Loaded | None = None
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def writing(seconds: float) -> Sequence[Scenario]:
 
 
 def run_rounds(data: Dataset, systems: Sequence[System], plan: Plan, console: Console) -> list[Record]:
-    """Raises ClientFailed."""
+    """A measurement that fails is recorded, and the others go on. Raises ClientFailed where a system cannot be calibrated."""
     records = []
     efforts: dict[str, dict[int | None, int | None]] = {}
     for system in systems:
@@ -75,7 +76,12 @@ def run_rounds(data: Dataset, systems: Sequence[System], plan: Plan, console: Co
     for number, scenario in _order(plan):
         for system in systems:
             effort = efforts[system.name][scenario.percent]
-            measured = measure(system, data, effort, search=scenario.search, upsert=scenario.upsert)
+            try:
+                measured = measure(system, data, effort, search=scenario.search, upsert=scenario.upsert)
+            except ClientFailed as error:
+                records.append(Record(system.name, scenario.name, number, effort, failure=f"{error}\n{system.complaints()}"))
+                console.print(f"round {number + 1}, {scenario.name}, {system.name}: FAILED\n{records[-1].failure}")
+                continue
             records.append(Record(system.name, scenario.name, number, effort, measured))
             console.print(f"round {number + 1}, {scenario.name}, {system.name}: {_line(measured)}")
     return records

@@ -40,3 +40,6 @@ class System(Protocol):
         """What the client needs to know."""
 
     def server_pids(self) -> Sequence[int]: ...
+
+    def complaints(self) -> str:
+        """What the servers have logged that explains a failure; empty where nothing."""

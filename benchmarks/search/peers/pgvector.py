@@ -42,3 +42,7 @@ class Pgvector:
     def server_pids(self) -> Sequence[int]:
         assert self._server
         return [self._server.pid]
+
+    def complaints(self) -> str:
+        assert self._server
+        return (Path(self._server.socket_dir).parent / "log").read_text()[-1000:]

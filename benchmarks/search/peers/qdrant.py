@@ -38,3 +38,6 @@ class QdrantEngine:
 
     def server_pids(self) -> Sequence[int]:
         return []
+
+    def complaints(self) -> str:
+        return ""
