@@ -2,7 +2,6 @@
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import orjson
 
@@ -41,6 +40,7 @@ def audit(store: Store) -> None:
         assert vectors <= live, f"vectors without a live row: {vectors - live}"
         stored = set(db.execute("SELECT field, value, row FROM field_values"))
         assert stored == entries, "the entries of declared fields are not those of the metadata"
+        assert _words(db, "main", "texts") == _words_again(db), "the words entered are not those of the texts"
 
 
 def _check_numbers(db: sqlite3.Connection, next_row: int) -> None:
@@ -51,7 +51,14 @@ def _check_numbers(db: sqlite3.Connection, next_row: int) -> None:
     assert both == 0, "a number was given twice"
 
 
-def texts(path: Path) -> dict[str, str | None]:
-    """Live documents of a file, straight from the table."""
-    with closing(sqlite3.connect(path)) as db:
-        return dict(db.execute("SELECT id, text FROM rows WHERE deleted = 0"))
+def _words_again(db: sqlite3.Connection) -> set[tuple[object, ...]]:
+    """As a table of texts made from the rows alone would have them."""
+    db.execute("CREATE VIRTUAL TABLE temp.again USING fts5 (text, tokenize = 'unicode61 remove_diacritics 2')")
+    db.execute("INSERT INTO temp.again (rowid, text) SELECT row, text FROM rows WHERE deleted = 0 AND text <> ''")
+    return _words(db, "temp", "again")
+
+
+def _words(db: sqlite3.Connection, schema: str, table: str) -> set[tuple[object, ...]]:
+    """(word, row, place) of all that is entered."""
+    db.execute(f"CREATE VIRTUAL TABLE temp.words_of_{table} USING fts5vocab ({schema}, {table}, instance)")
+    return set(db.execute(f"SELECT term, doc, offset FROM temp.words_of_{table}"))  # noqa: S608 - our own names
