@@ -256,6 +256,12 @@ class Client:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self.http = httpx.Client(base_url=made.url, timeout=SECONDS, headers=headers)
 
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.http.close()
+
     def post(self, path: str, body: Any, status: int = 200, **headers: str) -> Any:
         return self._send("POST", path, status, headers, json=body)
 
