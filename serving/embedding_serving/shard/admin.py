@@ -54,7 +54,8 @@ def build_admin(lifecycle: Lifecycle, check: TokenCheck) -> FastAPI:
 def _add_health(app: FastAPI, lifecycle: Lifecycle) -> None:
     @app.get(HEALTH_PATH, summary="Whether the process is sound; a restart is the remedy where it is not")
     async def healthz() -> Response:
-        return JSONResponse({"status": "ok"})
+        sickness = lifecycle.service.sickness if lifecycle.service else None
+        return JSONResponse({"status": sickness or "ok"}, 503 if sickness else 200)
 
     @app.get(READY_PATH, summary="Whether this copy answers")
     async def readyz() -> Response:

@@ -88,23 +88,33 @@ class ShardService:
         return self._damage is None and self._caught_up()
 
     @property
+    def sickness(self) -> str | None:
+        """What has ended that never should; a restart is the remedy."""
+        ended = [task.get_name() for task in self._tasks if task.done() and not task.cancelled()]
+        return f"ended: {', '.join(ended)}" if ended else None
+
+    @property
     def is_damaged(self) -> bool:
         return self._damage is not None
 
     def start(self) -> None:
         self.store.start()
-        self._tasks = [
-            asyncio.create_task(self._follower.run()),
-            asyncio.create_task(keep_house(self.store, self.damaged)),
-            asyncio.create_task(keep_index(self._index, self._index_feed, self._settings.recall_sample_seconds)),
-        ]
+        sampling = self._settings.recall_sample_seconds
+        work = {
+            "follower": self._follower.run(),
+            "housekeeping": keep_house(self.store, self.damaged),
+            "index": keep_index(self._index, self._index_feed, sampling),
+        }
+        self._tasks = [asyncio.create_task(one, name=name) for name, one in work.items()]
+        for task in self._tasks:
+            task.add_done_callback(_tell_failure)
 
     async def close(self) -> None:
         """Commits what is queued, then lets go of the files."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
         await asyncio.to_thread(self.store.close)
         await asyncio.to_thread(self._index.close)
@@ -289,6 +299,11 @@ class ShardService:
             case FilterError():
                 return WireError(BAD_REQUEST, str(error), field=error.field)
         return WireError(INTERNAL, str(error))
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("what should run for ever has ended", exc_info=error, extra={"task": task.get_name()})
 
 
 def _host(settings: ShardSettings) -> str:
