@@ -1,0 +1,1 @@
+"""What the process around a shard's index costs."""
