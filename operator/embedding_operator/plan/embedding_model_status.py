@@ -8,11 +8,12 @@ from embedding_serving.contract.settings import ADMIN_PORT, API_PORT
 
 from ..api.embeddingmodel import EmbeddingModelStatus, RevisionState
 from ..build import names
-from ..resources import HPA, Manifest
+from ..resources import Manifest
 from ..status import Condition, merge
 from .diagnosis import INSUFFICIENT_GPU, Finding
 from .revisions import Revision
 from .snapshot import ModelSnapshot
+from .workload import scaling_active
 
 CONDITION_TYPES = frozenset({"Ready", "UpToDate", "Reconciling", "Stalled", "ScalingActive"})
 MOST_REVISIONS = 64
@@ -139,20 +140,7 @@ def _scaling(s: ModelSnapshot, v: Verdict) -> Condition | None:
     """What the HPA says of itself, once it has looked."""
     if v.serving is None or s.model.spec.autoscaling is None:
         return None
-    child = names.embed_revision(s.model.metadata.name, v.serving.name)
-    autoscaler = s.children.get(HPA, child)
-    if autoscaler is None:
-        return None
-    for condition in autoscaler.get("status", {}).get("conditions", []):
-        if condition["type"] == "ScalingActive":
-            if condition["status"] == "True":
-                return Condition("ScalingActive", "True", "ScalingActive", f"HorizontalPodAutoscaler {child} scales")
-            remedy = (
-                "install metrics-server for CPUUtilization, or an adapter that serves the metric; replicas stay as they are"
-            )
-            text = f"HorizontalPodAutoscaler {child}: {condition.get('message', '')}: {remedy}"
-            return Condition("ScalingActive", "False", "MetricsUnavailable", text)
-    return None
+    return scaling_active(s.children, names.embed_revision(s.model.metadata.name, v.serving.name))
 
 
 def _progress(s: ModelSnapshot, v: Verdict) -> str | None:

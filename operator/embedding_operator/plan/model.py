@@ -109,3 +109,6 @@ class Children:
 
     def of(self, resource: Resource) -> list[Manifest]:
         return [manifest for (kind, _), manifest in self.objects.items() if kind == resource]
+
+    def joined(self, others: "Children") -> "Children":
+        return Children({**self.objects, **others.objects})

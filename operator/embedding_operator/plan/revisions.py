@@ -12,6 +12,7 @@ from ..api.embeddingmodel import EmbeddingModel, Model
 from ..build import embed_pod, names
 from ..build.embedding_model import MODEL_KEY, revision_of
 from ..resources import CONFIG_MAP, DEPLOYMENT, SERVICE, Manifest
+from . import workload
 from .diagnosis import Finding, diagnose, is_preparing, is_ready, report_of
 from .snapshot import ModelSnapshot
 
@@ -33,29 +34,19 @@ class Revision:
 
     @property
     def wanted(self) -> int:
-        return int(self.deployment["spec"].get("replicas", 1)) if self.deployment else 0
+        return workload.wanted(self.deployment)
 
     @property
     def replicas(self) -> int:
-        return self._count("replicas")
+        return workload.count(self.deployment, "replicas")
 
     @property
     def ready(self) -> int:
-        return self._count("readyReplicas")
+        return workload.count(self.deployment, "readyReplicas")
 
     @property
     def rolled_out(self) -> bool:
-        """Every pod is of the latest template, is available, and no other is left."""
-        if self.deployment is None:
-            return False
-        seen = self.deployment.get("status", {}).get("observedGeneration", 0)
-        counts = {
-            self._count("replicas"),
-            self._count("updatedReplicas"),
-            self._count("availableReplicas"),
-            self.wanted,
-        }
-        return bool(seen >= self.deployment["metadata"]["generation"] and len(counts) == 1)
+        return workload.rolled_out(self.deployment)
 
     @property
     def overdue(self) -> str | None:
@@ -68,9 +59,6 @@ class Revision:
     @property
     def preparing(self) -> bool:
         return any(is_preparing(pod) for pod in self.pods)
-
-    def _count(self, field: str) -> int:
-        return int(self.deployment.get("status", {}).get(field, 0)) if self.deployment else 0
 
 
 def observe_revisions(s: ModelSnapshot) -> dict[str, Revision]:

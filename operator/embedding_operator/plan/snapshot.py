@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from embedding_serving.contract.admin import ShardInfo
+from embedding_serving.contract.admin import GatewayInfo, ShardInfo
 from embedding_serving.contract.reports import ModelInfo
 from embedding_serving.contract.route import Route
 
 from ..api.embeddingmodel import EmbeddingModel
 from ..api.resource import Metadata
+from ..api.searchservice import SearchService
 from ..api.vectorindex import VectorIndex
 from ..build import names
 from ..build.installation import Installation
@@ -75,6 +76,30 @@ class IndexSnapshot(Look):
         """The one that the spec names."""
         reference = self.index.spec.model_ref
         return self.encoders.get(reference.name) if reference else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSnapshot(Look):
+    """A SearchService, what was made for it, what its gateways say, and what it reads from."""
+
+    service: SearchService
+    pods: tuple[Manifest, ...]
+    index: "IndexView | None"
+    """None where the VectorIndex does not exist."""
+    route: Route | None
+    reranker: "Encoder | None"
+    gateway_api: bool
+    """Whether the cluster knows HTTPRoutes."""
+    infos: Mapping[str, GatewayInfo] = field(default_factory=dict)
+    """Answers of /v1/info, by pod name."""
+
+
+@dataclass(frozen=True)
+class IndexView:
+    """A VectorIndex as others see it."""
+
+    ready: bool
+    message: str
 
 
 @dataclass(frozen=True)

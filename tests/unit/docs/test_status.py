@@ -5,7 +5,7 @@ import re
 import pytest
 
 from embedding_operator.api.embeddingmodel import RevisionState
-from embedding_operator.plan import embedding_model_status, vector_index_status
+from embedding_operator.plan import embedding_model_status, search_service_status, vector_index_status
 from embedding_serving.contract.reports import Outcome
 from unit.docs.pages import ROOT, page
 from unit.docs.sources import arguments
@@ -16,6 +16,7 @@ STATUS = page("status.md")
 TYPES = {
     "": embedding_model_status.CONDITION_TYPES,
     " of a VectorIndex": vector_index_status.CONDITION_TYPES,
+    " of a SearchService": search_service_status.CONDITION_TYPES,
 }
 """Conditions of each kind, by the end of the headings of its tables."""
 REASON = re.compile(r"`([A-Z]\w+)`")
