@@ -76,7 +76,8 @@ class Sequencer:
         begun = time.perf_counter()
         pod.breaker.begin()
         try:
-            answer = await pod.send(orjson.dumps(message), tail, left)
+            # what was sent is not called back: a client that leaves cannot take a write with it
+            answer = await asyncio.shield(pod.send(orjson.dumps(message), tail, left))
         except WireError as error:
             self._metrics.shard_error(copies.shard, error.code)
             if error.code in FAULTS_OF_THE_POD:
