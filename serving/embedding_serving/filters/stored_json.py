@@ -147,7 +147,7 @@ def _instants(range_: Range) -> Sql:
     Leaves out most that are outside of the range: those whose day on the wall is further away than an offset can reach.
     """
     values = _values(range_.key)
-    days = joined(" AND ", (Sql(f"v.type = 'text' AND v.value GLOB '{_DATE}'"), *_near(range_)))
+    days = joined(" AND ", (Sql(f"v.value GLOB '{_DATE}'"), *_near(range_)))
     text = f"SELECT v.value AS t FROM {values.text} AND {days.text}"
     return Sql(f"({_INSTANTS.format(texts=text)}) AS v WHERE 1", (*values.parameters, *days.parameters))
 

@@ -1,5 +1,6 @@
 """Every test against every value, one document a value, declared in every way and not at all."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from embedding_serving.filters import Declared, parse
 from fixtures.filter_oracle import DATES, NOT_DATES, NUMBERS, TEXTS, Document, matches
 from unit.filters.store import filled, found
 
-DIFFICULT_NUMBERS = (0.1 + 0.2, 1.7976931348623157e18, 5e-324, 2.2250738585072014e-308, 123456789.12345679, 8.41e-231, 6.02e17)
+DIFFICULT_NUMBERS = (0.1 + 0.2, 1.7976931348623157e18, 5e-324, 2.2250738585072014e-308, 123456789.12345679, 6.818961158358185, 4.983239179442755e-64)
 """SQLite before 3.43 reads some decimals one bit off."""
 
 SCALARS: tuple[Any, ...] = (*TEXTS, *NUMBERS, *DIFFICULT_NUMBERS, True, False)
@@ -36,13 +37,11 @@ VALUES: tuple[Any, ...] = (
     -1e300,
     2**64 - 1,
 )
-DOCUMENTS = [Document("without", {"b": "a"})]
-DOCUMENTS += [Document(f"d{number}", {"a": value, "b": None}) for number, value in enumerate(VALUES)]
 
 
 def _ranges(values: tuple[Any, ...]) -> list[dict[str, Any]]:
     single = [{"range": {name: value}} for value in values for name in ("gt", "gte", "lt", "lte")]
-    return single + [{"range": {"gte": low, "lt": high}} for low, high in zip(values, values[1:], strict=False)]
+    return single + [{"range": {"gte": low, "lt": high}} for low, high in pairwise(values)]
 
 
 TESTS: dict[str, list[dict[str, Any]]] = {
@@ -57,14 +56,20 @@ TESTS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("declared", [None, *FieldType])
+WAYS = [("a", None), ('q"a', None), *(("a", type_) for type_ in FieldType)]
+"""Key and declared type; a key with a quote is read in another way."""
+
+
+@pytest.mark.parametrize(("key", "declared"), WAYS)
 @pytest.mark.parametrize("tests", TESTS.values(), ids=TESTS)
-def test_every_value_answers_every_test(tests: list[dict[str, Any]], declared: FieldType | None) -> None:
-    fields: Declared = {} if declared is None else {"a": (1, declared)}
-    connection = filled(DOCUMENTS, fields)
+def test_every_value_answers_every_test(tests: list[dict[str, Any]], key: str, declared: FieldType | None) -> None:
+    fields: Declared = {} if declared is None else {key: (1, declared)}
+    documents = [Document("without", {"b": "a"})]
+    documents += [Document(f"d{number}", {key: value, "b": None}) for number, value in enumerate(VALUES)]
+    connection = filled(documents, fields)
     for test in tests:
-        condition = {"key": "a", **test}
+        condition = {"key": key, **test}
         for filter_ in ({"must": [condition]}, {"must_not": [condition]}):
-            meant = [document.metadata.get("a") for document in DOCUMENTS if matches(filter_, document)]
-            answer = [DOCUMENTS[row - 1].metadata.get("a") for row in found(connection, parse(filter_), fields)]
+            meant = [document.metadata.get(key) for document in documents if matches(filter_, document)]
+            answer = [documents[row - 1].metadata.get(key) for row in found(connection, parse(filter_), fields)]
             assert answer == meant, filter_
