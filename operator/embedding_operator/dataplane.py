@@ -116,6 +116,7 @@ class HTTPDataPlane:
         answer = await self._asked(pod, INFO_PATH, ModelInfo)
         if answer is None:
             wait = min(LAST_PATIENCE_SECONDS, silence.seconds * 2) if silence else FIRST_PATIENCE_SECONDS
+            logger.info("pod %s does not say what it serves: asked again in %.0f s", pod["metadata"]["name"], wait)
             _keep(self._silent, incarnation, Silence(wait, self._clock() + wait))
             return None
         self._silent.pop(incarnation, None)
@@ -143,7 +144,7 @@ class HTTPDataPlane:
         try:
             return await self._call("GET", pod, path, answer)
         except PodError as error:
-            logger.info("pod %s does not say what it is: %s", pod["metadata"]["name"], error)
+            logger.debug("pod %s does not say what it is: %s", pod["metadata"]["name"], error)
             return None
 
     async def _call(self, method: str, pod: Manifest, path: str, answer: type[M], body: BaseModel | None = None) -> M:

@@ -4,7 +4,7 @@ from embedding_serving.contract.admin import Refusal, ShardInfo
 
 from ..build import names
 from ..resources import Manifest
-from .diagnosis import Finding, diagnose
+from .diagnosis import Finding, diagnose, is_ready
 from .route import Assessment, Decision, Standing
 from .shards import ShardWorld
 from .snapshot import IndexSnapshot
@@ -63,7 +63,14 @@ def _silent(s: IndexSnapshot, shard: ShardWorld) -> Finding:
             stalled=False,
         )
     found = diagnose([shard.writer_pod], ())
-    why = found.message if found else "its admin port does not answer: does a network policy keep the operator from it?"
+    if found:
+        why = found.message
+    elif shard.writer_pod["metadata"].get("deletionTimestamp"):
+        why = "it ends, and another one follows"
+    elif not is_ready(shard.writer_pod):
+        why = "it starts"
+    else:
+        why = "its admin port does not answer: does a network policy keep the operator from it?"
     return Finding("ShardDown", f"pod {name}: {why}: kubectl logs -n {s.metadata.namespace} {name}", stalled=False)
 
 
