@@ -186,7 +186,7 @@ class GatewayProcess:
         return httpx.post(
             f"{self.admin_url}{ADMIN_PATH}/route",
             content=json.dumps({"route": route.model_dump(mode="json")}),
-            headers={"authorization": f"Bearer {bearer}"},
+            headers={"authorization": f"Bearer {bearer}"} if bearer else {},
         )
 
     def metric(self, name: str) -> float:
