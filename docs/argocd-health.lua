@@ -8,7 +8,7 @@ end
 local ready, current, stalled = seen.Ready, seen.UpToDate, seen.Stalled
 if stalled ~= nil and stalled.status == "True" then
   hs.status, hs.message = "Degraded", stalled.message
-elseif current ~= nil and current.reason == "Paused" then
+elseif current ~= nil and (current.reason == "Paused" or current.reason == "Queued") then
   hs.status, hs.message = "Suspended", current.message
 elseif ready ~= nil and current ~= nil then
   hs.message = current.message
