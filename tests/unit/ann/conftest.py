@@ -25,6 +25,7 @@ SMALL = Limits(
     snapshot_seconds=0.05,
     retry_seconds=0.05,
     check_seconds=0.01,
+    rest_factor=0.0,
     first_capacity=64,
     allocate_bytes=1 << 16,
 )
@@ -105,7 +106,7 @@ def open_index(tmp_path: Path) -> Iterator[Open]:
         yield open_
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
     """Fails with `what` where the condition does not come true in time."""
     deadline = time.monotonic() + seconds
     while not condition():

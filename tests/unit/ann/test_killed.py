@@ -82,9 +82,9 @@ def test_a_build_ends_with_the_process_that_asked_for_it(tmp_path: Path) -> None
     with _python("-c", script, str(tmp_path)) as parent:
         assert parent.stdout is not None
         build = int(parent.stdout.readline())
-        assert _runs_build(build)
+        wait_until(lambda: _runs_build(build), "the build runs")
         parent.kill()
-    wait_until(lambda: not _runs_build(build), "the orphan ends", 10)
+    wait_until(lambda: not _runs_build(build), "the orphan ends")
 
 
 def long_build(directory: Path) -> BuildProcess:

@@ -12,7 +12,7 @@ from embedding_serving.shard.ann.index import VectorIndex
 from .conftest import SMALL, MemoryStore, clustered
 
 COMMITS = 400
-BUSY = dataclasses.replace(SMALL, snapshot_seconds=0.0, snapshot_rows=1, growth_rows_min=100, rest_factor=0.0)
+BUSY = dataclasses.replace(SMALL, snapshot_seconds=0.0, snapshot_rows=1, growth_rows_min=100)
 
 
 def history(seed: int, store: MemoryStore) -> "list[tuple[np.ndarray, np.ndarray, np.ndarray]]":

@@ -51,7 +51,7 @@ def goal_of(target_recall_percent: int) -> float:
 def sample_truth(vectors: Vectors, alive: Mask, queries: Vectors, own: Slots, distance: Distance) -> Sample:
     """Exact scores of the nearest living slots of each query, its own slot aside. alive: bool [len(vectors)]."""
     living = int(np.count_nonzero(alive))
-    ranks = min(RANKS[-1], max(1, living // 10))
+    ranks = min(RANKS[-1], max(1, living // 2))
     wanted = min(len(vectors), math.ceil((ranks + 1) * len(vectors) / max(1, living) * 1.3))
     metric = faiss.METRIC_L2 if distance is Distance.EUCLIDEAN else faiss.METRIC_INNER_PRODUCT
     kept = np.full((len(queries), 0), -np.inf, dtype=np.float32)
@@ -136,8 +136,9 @@ def _positions(trial: Trial, sample: Sample, found: Slots, rank: int) -> Places:
 def _shallowest(positions: Places, goal: float, deepest: Look, floor: int) -> Look:
     ordered = np.sort(positions)
     needed = ordered[math.ceil(goal * len(ordered)) - 1]
-    depth = deepest.depth if np.isinf(needed) else math.ceil((needed + 1) * HEADROOM)
-    depth = min(deepest.depth, max(depth, floor, deepest.rank))
+    depth = deepest.depth if np.isinf(needed) else min(deepest.depth, math.ceil((needed + 1) * HEADROOM))
+    # The floor holds even where the engine has fewer yet: the tail grows.
+    depth = max(depth, floor, deepest.rank)
     return deepest.model_copy(update={"depth": depth, "recall": float(np.mean(positions < depth))})
 
 
