@@ -112,8 +112,7 @@ class _Stream:
         try:
             end = await self._taken()
             sums = {"lines": self._line, "accepted": self._accepted, "failed": self._failed, "durable_line": self._durable}
-            self._answers.add(end | sums)
-            self._answers.finish()
+            self._answers.finish(end | sums)
             await sender
             await self._exchange.end()
         finally:
@@ -298,9 +297,11 @@ class _Answers:
         self._progress = orjson.dumps(answer) + b"\n"
         self._news.set()
 
-    def finish(self) -> None:
+    def finish(self, answer: dict[str, Any]) -> None:
+        """The last line: how far it is durable stands in it."""
+        self._progress = None
         self._finished = True
-        self._news.set()
+        self.add(answer)
 
     async def room(self) -> None:
         """Waits while too much is unread. Raises HungUp where the client has stopped reading for good."""

@@ -72,6 +72,11 @@ def test_faults_are_told_by_line_and_the_rest_is_stored(client: Client, run: str
     assert count(client, run) == 6
 
 
+def test_the_sums_are_the_last_line_also_where_a_block_ends(client: Client, run: str) -> None:
+    answers = bulk(client, stream(of(run, 256)))
+    assert answers[-1] == {"done": True, "lines": 256, "accepted": 256, "failed": 0, "durable_line": 256}
+
+
 def test_a_last_line_needs_no_end_and_an_empty_stream_is_fine(client: Client, run: str) -> None:
     assert bulk(client, stream(of(run, 3)).rstrip("\n"))[-1]["accepted"] == 3
     assert bulk(client, "")[-1] == {"done": True, "lines": 0, "accepted": 0, "failed": 0, "durable_line": 0}
