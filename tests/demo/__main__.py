@@ -1,4 +1,4 @@
-"""`python -m demo`: a cluster, the images, the operator from its chart, a real model, and what it knows of three sentences."""
+"""`python -m demo`: a cluster, the images, the operator from its chart, a real model, real texts, and questions to them."""
 
 from __future__ import annotations
 
@@ -16,37 +16,85 @@ from rich.console import Console
 from cluster import Cluster, ClusterError, connect
 from cluster.binaries import program
 from cluster.connect import BACKENDS
-from demo import blockers, following, sentences
+from corpus import Document, NoTexts, documents
+from demo import blockers, following, questions, without_cluster
+from demo.endpoint import AnswerError, Endpoint
 from demo.installation import OPERATOR_PODS, RELEASE, install, namespace, others_acting_in, sole_use, uninstall
 from images import Image, ImageError, build
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "demo" / "minilm.yaml"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "demo"
 OPERATOR_NAMESPACE = "embedding-operator"
 API_PORT = 8080
 
 _OPERATOR_SECONDS = 120.0
 _MODEL_SECONDS = 300.0
+_INDEX_SECONDS = 180.0
+_DOCUMENTS = 20_000
 
 
 @click.command(help=__doc__)
 @click.option("--backend", type=click.Choice(BACKENDS), default="auto", show_default=True, envvar="CLUSTER_BACKEND")
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Of an existing cluster; needs --context.")
 @click.option("--context", "kube_context", help="The one context of --kubeconfig that may be used.")
-def main(backend: str, kubeconfig: Path | None, kube_context: str | None) -> None:
+@click.option("--documents", "wanted", type=click.IntRange(1), default=_DOCUMENTS, show_default=True, help="Texts to load.")
+@click.option("--without-cluster", is_flag=True, help="The search alone, in one process of this machine.")
+def main(backend: str, kubeconfig: Path | None, kube_context: str | None, wanted: int, without_cluster: bool) -> None:
     started = time.monotonic()
     console = Console(highlight=False)
     try:
-        cluster = connect(backend, kubeconfig=kubeconfig, context=kube_context)
-        with sole_use(cluster):
-            model = _bring_up(cluster, console, ours=kube_context is None)
-            answer = sentences.ask(cluster, model.namespace, f"{model.name}-embed", API_PORT, model.name)
-    except (ClusterError, ImageError, _BlockedError, sentences.AnswerError) as error:
+        cluster = None if without_cluster else _cluster(backend, kubeconfig, kube_context, console)
+        if cluster is None:
+            command = _locally(wanted, console)
+        else:
+            command = _on_cluster(cluster, kube_context, wanted, console)
+    except (ClusterError, ImageError, _BlockedError, AnswerError, NoTexts) as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:
         sys.exit("demo: interrupted; run it again, it goes on where it was")
-    _show(console, model, answer)
-    command = _kubectl(cluster, kube_context, "-n", model.namespace, "describe", "em", model.name)
     print(f"demo: ready in {time.monotonic() - started:.0f} s; try next: {command}")
+
+
+def _cluster(backend: str, kubeconfig: Path | None, kube_context: str | None, console: Console) -> Cluster | None:
+    """A cluster that is up; None where this machine can have none and nobody named one."""
+    try:
+        cluster = connect(backend, kubeconfig=kubeconfig, context=kube_context)
+    except ClusterError as error:
+        if kubeconfig or kube_context or backend != "auto":
+            raise
+        console.print(f"No cluster can be had here ({error}): the search runs without Kubernetes.")
+        return None
+    _headline(console, 1, "a cluster")
+    cluster.up()
+    return cluster
+
+
+def _on_cluster(cluster: Cluster, kube_context: str | None, wanted: int, console: Console) -> str:
+    with sole_use(cluster):
+        model = _bring_up(cluster, console, ours=kube_context is None)
+        namespace = model.namespace
+        with cluster.port_forward("service/docs-search", API_PORT, namespace=namespace) as port:
+            _load_and_ask(Endpoint(port), wanted, console)
+    print(cluster.kubectl("get", "embedding", f"--namespace={namespace}").rstrip())
+    return _kubectl(cluster, kube_context, "-n", namespace, "describe", "vi", "docs")
+
+
+def _locally(wanted: int, console: Console) -> str:
+    with without_cluster.running() as port:
+        _load_and_ask(Endpoint(port), wanted, console)
+    return without_cluster.shown_command()
+
+
+def _load_and_ask(endpoint: Endpoint, wanted: int, console: Console) -> None:
+    _headline(console, 6, f"{wanted} texts of this machine: package descriptions, docstrings, man pages")
+    texts: list[Document] = list(documents(limit=wanted))
+    if endpoint.count() >= len(texts):
+        console.print("  loaded by an earlier run")
+    else:
+        refused = endpoint.load(texts, len(texts), console)
+        if refused:
+            raise AnswerError(f"{refused} of {len(texts)} documents were refused")
+    _headline(console, 7, "questions")
+    console.print(questions.table(questions.ask(endpoint)))
 
 
 class _BlockedError(Exception):
@@ -57,15 +105,13 @@ class _Model:
     """The model of the example, with the image that was built here."""
 
     def __init__(self, image: Image) -> None:
-        self.manifest = yaml.safe_load(EXAMPLE.read_text())
+        self.manifest = yaml.safe_load((EXAMPLES / "minilm.yaml").read_text())
         self.manifest["spec"]["model"]["source"]["image"]["reference"] = image.pinned
         self.name: str = self.manifest["metadata"]["name"]
         self.namespace: str = self.manifest["metadata"]["namespace"]
 
 
 def _bring_up(cluster: Cluster, console: Console, *, ours: bool) -> _Model:
-    _headline(console, 1, "a cluster")
-    cluster.up()
     _headline(console, 2, "images")
     images = build("operator", "serving", "model")
     for image in images.values():
@@ -85,7 +131,11 @@ def _bring_up(cluster: Cluster, console: Console, *, ours: bool) -> _Model:
     _follow_operator(cluster)
     _headline(console, 4, f"examples/demo: EmbeddingModel {model.name}")
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=yaml.safe_dump(model.manifest))
-    _follow_model(cluster, model)
+    _follow(cluster, model.namespace, "embeddingmodel", model.name, _MODEL_SECONDS)
+    _headline(console, 5, "examples/demo: VectorIndex docs and SearchService docs")
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={EXAMPLES / 'search.yaml'}")
+    _follow(cluster, model.namespace, "vectorindex", "docs", _INDEX_SECONDS)
+    _follow(cluster, model.namespace, "searchservice", "docs", _INDEX_SECONDS)
     return model
 
 
@@ -107,24 +157,17 @@ def _follow_operator(cluster: Cluster) -> None:
         raise _BlockedError(f"the operator does not run: {error}") from error
 
 
-def _follow_model(cluster: Cluster, model: _Model) -> None:
+def _follow(cluster: Cluster, namespace: str, kind: str, name: str, seconds: float) -> None:
     try:
-        following.follow(lambda: following.model(cluster, model.namespace, model.name), deadline_seconds=_MODEL_SECONDS)
+        following.follow(lambda: following.resource(cluster, namespace, kind, name), deadline_seconds=seconds)
     except following.NotReadyError as error:
-        selector = f"embedding-operator.io/embeddingmodel={model.name}"
-        print(blockers.describe(cluster, model.namespace, selector, f"embeddingmodel/{model.name}"), file=sys.stderr)
-        raise _BlockedError(f"the model does not serve: {error}") from error
+        selector = f"embedding-operator.io/{kind}={name}"
+        print(blockers.describe(cluster, namespace, selector, f"{kind}/{name}"), file=sys.stderr)
+        raise _BlockedError(f"{kind} {name} does not serve: {error}") from error
 
 
 def _headline(console: Console, number: int, text: str) -> None:
-    console.print(f"[bold]{number}/5[/] {text}")
-
-
-def _show(console: Console, model: _Model, answer: sentences.Answer) -> None:
-    _headline(console, 5, f"three sentences through service {model.name}-embed, {answer.dimensions} dimensions each")
-    console.print(sentences.table(answer))
-    one, other = answer.nearest
-    console.print(f"Nearest: {one + 1} and {other + 1}, similarity {answer.similarity[one][other]:.2f}.")
+    console.print(f"[bold]{number}/7[/] {text}")
 
 
 def _kubectl(cluster: Cluster, kube_context: str | None, *words: str) -> str:

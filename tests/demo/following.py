@@ -75,9 +75,9 @@ def _live_line() -> Iterator[Tell]:
     yield tell
 
 
-def model(cluster: Cluster, namespace: str, name: str) -> Moment:
-    """An EmbeddingModel: ready when what it serves is what its spec asks for."""
-    live = get(cluster, namespace, "embeddingmodel", name)
+def resource(cluster: Cluster, namespace: str, kind: str, name: str) -> Moment:
+    """An object of ours: ready when what it serves is what its spec asks for."""
+    live = get(cluster, namespace, kind, name)
     status, generation = live.get("status", {}), live["metadata"]["generation"]
     conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
     if not conditions:

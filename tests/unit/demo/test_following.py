@@ -29,7 +29,7 @@ def _model(generation: int, **conditions: str) -> Moment:
         for kind, status in conditions.items()
     ]
     live = {"metadata": {"generation": generation}, "status": {"conditions": listed}}
-    return following.model(cast(Cluster, _Answers(live)), "demo", "minilm")
+    return following.resource(cast(Cluster, _Answers(live)), "demo", "embeddingmodel", "minilm")
 
 
 def test_a_model_that_serves_what_its_spec_asks_for_is_ready() -> None:
