@@ -7,7 +7,7 @@ import pytest
 
 from embedding_serving.contract.admin import Refusal
 from embedding_serving.contract.index import FieldIndex, FieldType
-from embedding_serving.filters import parse
+from embedding_serving.filters import FilterError, parse
 from embedding_serving.shard.store.records import Change, Op, Refused, WriteBatch
 from embedding_serving.shard.store.store import Store
 
@@ -189,8 +189,12 @@ async def test_facets_count_documents_by_value(shard: Shard) -> None:
     await shard.write(
         Change(Op.PUT, "a", metadata='{"kind":["x","y"],"n":1}'),
         Change(Op.PUT, "b", metadata='{"kind":"x","n":true}'),
-        Change(Op.PUT, "c", metadata='{"other":1}'),
+        Change(Op.PUT, "c", metadata='{"other":1,"deep":{"a":"z"}}'),
     )
+    assert shard.store.reader.facet("deep.a", None, 10) == [("z", 1)]
+    assert shard.store.reader.facet("deep", None, 10) == []
+    with pytest.raises(FilterError):
+        shard.store.reader.facet('de"ep', None, 10)
     assert shard.store.reader.facet("kind", None, 10) == [("x", 2), ("y", 1)]
     assert sorted(map(repr, shard.store.reader.facet("n", None, 10))) == ["(1, 1)", "(True, 1)"]
 

@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from ...contract.index import FieldType, hash_of
-from ...filters import Filter, compile_filter, row_numbers
+from ...filters import Filter, FilterError, compile_filter, row_numbers
 from ...filters.keywords import keyword_rows
 from . import schema
 from .records import Document, FeedRequest, FeedRow, Page, Rows, Vectors, Version
@@ -87,13 +87,15 @@ class Reader:
     def facet(self, path: str, filter_: Filter | None, limit: int) -> list[tuple[Any, int]]:
         """The values of a metadata member with the number of documents that have them, most frequent first.
 
-        path: as in a filter, dots lead into objects.
+        path: as in a filter, dots lead into objects. Raises FilterError.
         """
+        if '"' in path or not all(path.split(".")):
+            raise FilterError("field", "is no path of names with dots between, or a name in it has a quotation mark")
         condition, parameters = self._allowed(filter_)
         json_path = "$" + "".join(f'."{part}"' for part in path.split("."))
         text = (
             "SELECT j.value, j.type, count(DISTINCT r.row) FROM rows r, json_each(r.metadata, ?) j "
-            f"WHERE {_LIVE}{condition} AND j.atom IS NOT NULL GROUP BY j.value, j.type ORDER BY 3 DESC, 1 LIMIT ?"
+            f"WHERE {_LIVE}{condition} AND j.atom IS NOT NULL AND typeof(j.key) <> 'text' GROUP BY j.value, j.type ORDER BY 3 DESC, 1 LIMIT ?"
         )
         with self._view() as db:
             found = db.execute(text, (json_path, self._now_ms(), *parameters, limit))
@@ -103,14 +105,14 @@ class Reader:
         """Row numbers beyond `above` that match, ascending, and the position up to which they are complete."""
         with self._view() as db:
             position = _position(db)
-            query = compile_filter(filter_, self._declared(), self._now_ms(), above)
+            query = compile_filter(filter_, self._declared(), self._now_ms(), above, db)
             return row_numbers(db, query), position
 
     def keywords(self, text: str, k: int, filter_: Filter | None) -> tuple[Rows, NDArray[np.float32]]:
         """The best documents for the words of `text`: rows and BM25 scores, best first, at most k. Raises FilterError."""
         with self._view() as db:
             now = self._now_ms()
-            allowed = None if filter_ is None else compile_filter(filter_, self._declared(), now, 0)
+            allowed = None if filter_ is None else compile_filter(filter_, self._declared(), now, 0, db)
             return keyword_rows(db, text, k, now, allowed)
 
     # --- vectors, for the approximate index ---
@@ -183,7 +185,8 @@ class Reader:
     def _allowed(self, filter_: Filter | None) -> tuple[str, tuple[Any, ...]]:
         if filter_ is None:
             return "", ()
-        query = compile_filter(filter_, self._declared(), self._now_ms(), 0)
+        with self._view() as db:
+            query = compile_filter(filter_, self._declared(), self._now_ms(), 0, db)
         return f" AND r.row IN ({query.sql})", tuple(query.parameters)
 
 
