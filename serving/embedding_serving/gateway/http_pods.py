@@ -54,15 +54,16 @@ class HttpPods:
         A pod that is busy everywhere answers for all: its last answer is returned.
         """
         busy: HttpAnswer | None = None
-        reason = f"{self.base_url} has no pods"
+        reason = "the time was over before it was asked"
         tried: set[Address] = set()
         while not deadline.passed:
             target = await self._choose(tried, deadline)
             if target is None:
                 if busy is not None:
                     return busy
-                if tried:
-                    tried.clear()
+                if not self._targets:
+                    reason = f"{self.base_url} has no pods"
+                tried.clear()
                 await asyncio.sleep(min(0.02, deadline.left()))
                 continue
             tried.add(target.address)

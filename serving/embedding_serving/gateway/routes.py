@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ..contract.route import ROUTE_KEY, GenerationRoute, Route
 from .deadline import Deadline
-from .failures import Moved, RouteUnavailable, ShardUnavailable
+from .failures import Moved, RouteUnavailable, ShardUnavailable, Unavailable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -130,24 +130,30 @@ class Routes:
     async def pinned(self, choose: Callable[[], Pin], deadline: Deadline, attempt: Callable[[Pin], Awaitable[T]]) -> T:
         """Runs `attempt` under one pin, and again from the start under a newer one while shards say they have moved."""
         retry_seconds = FIRST_RETRY_SECONDS
+        last: Moved | None = None
         while True:
             pin = choose()
             try:
                 return await attempt(pin)
-            except ShardUnavailable:
-                if not self._gone(pin) or deadline.passed:
-                    raise
             except Moved as moved:
-                taken = moved.route is not None and self.learn(moved.route)
-                left = deadline.left()
-                if left <= 0:
-                    raise RouteUnavailable(
-                        f"the shards of index {self.index!r} have moved on from generation {pin.number}, "
-                        f"and no newer route arrived in time: {moved.detail}"
-                    ) from moved
-                if not taken:
-                    await self.newer_than(pin.seq, min(left, retry_seconds))
-                    retry_seconds = min(2 * retry_seconds, LAST_RETRY_SECONDS)
+                last = moved
+            except Unavailable as failure:
+                if deadline.passed and last is not None:
+                    raise self._stuck(pin, last) from failure
+                if not isinstance(failure, ShardUnavailable) or not self._gone(pin) or deadline.passed:
+                    raise
+                continue
+            left = deadline.left()
+            if left <= 0:
+                raise self._stuck(pin, last) from last
+            if last.route is None or not self.learn(last.route):
+                await self.newer_than(pin.seq, min(left, retry_seconds))
+                retry_seconds = min(2 * retry_seconds, LAST_RETRY_SECONDS)
+
+    def _stuck(self, pin: Pin, moved: Moved) -> RouteUnavailable:
+        return RouteUnavailable(
+            f"index {self.index!r} has moved on from generation {pin.number}, and no newer route arrived in time: {moved.detail}"
+        )
 
     def _gone(self, pin: Pin) -> bool:
         """Whether the pinned generation was let go of meanwhile, so that its silence says nothing of the index."""

@@ -130,7 +130,7 @@ def test_an_allowance_is_a_clients_own_and_counts_over_gateways(
 ) -> None:
     keys = tmp_path / "keys"
     one, other = add_key(keys, "one", "Read"), add_key(keys, "other", "Read")
-    limited = {"keys_dir": str(keys), "requests_per_minute": 60, "burst": 4, "redis": redis}
+    limited: dict[str, Any] = {"keys_dir": str(keys), "requests_per_minute": 60, "burst": 4, "redis": redis}
     first, second = gateways(**limited), gateways(**limited)
     codes = [status(made, one, "POST", "/v1/search", SEARCH) for made in (first, second, first, second, first, second)]
     assert codes[:4] == [200] * 4

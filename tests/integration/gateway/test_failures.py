@@ -202,7 +202,7 @@ def test_the_fallback_answers_while_the_first_index_cannot(tmp_path: Path, opera
     (other / "route.json").write_text(other_route.model_dump_json())
     try:
         start(second)
-        changes = {"fallback_index": "archive", "fallback_route_dir": str(other), "timeout_seconds": 2.0}
+        changes: dict[str, Any] = {"fallback_index": "archive", "fallback_route_dir": str(other), "timeout_seconds": 2.0}
         with serving(tmp_path, operator, first, **changes) as running, Client(running) as client:
             client.put([{"id": "first", "vector": V[0]}])
             with Client(running) as seeding:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from .world import DIMENSIONS, Client, GatewayProcess, vectors
+from integration.shard.shard_process import DIMENSIONS
+
+from .world import Client, GatewayProcess, vectors
 
 V: list[float] = vectors(1, seed=1)[0].tolist()
 DEEP: dict[str, Any] = {"key": "a", "exists": True}

@@ -98,18 +98,15 @@ def generation(
         pods = []
         ports = [free_port() for _ in range(copies)]
         for pod in range(copies):
-            settings = shard_settings(
-                work / f"{name}-{pod}",
-                operator,
-                **{
-                    "generation": number,
-                    "shard": shard,
-                    "shards": shards,
-                    "writer": f"127.0.0.1:{ports[0]}",
-                    "frame_port": ports[pod],
-                }
-                | changes,
-            ).model_copy(update={"pod": f"{name}-{pod}"})
+            values: dict[str, Any] = {
+                "generation": number,
+                "shard": shard,
+                "shards": shards,
+                "writer": f"127.0.0.1:{ports[0]}",
+                "frame_port": ports[pod],
+            }
+            settings = shard_settings(work / f"{name}-{pod}", operator, **values | changes)
+            settings = settings.model_copy(update={"pod": f"{name}-{pod}"})
             pods.append(ShardProcess(settings, operator, work))
         made.append(pods)
     kept = {name: changes[name] for name in ("fingerprint", "dimensions", "distance", "encoder") if name in changes}
@@ -274,13 +271,13 @@ class Client:
     def delete(self, path: str, status: int = 200, **headers: str) -> Any:
         return self._send("DELETE", path, status, headers)
 
-    def put(self, documents: Sequence[dict[str, Any]], **headers: str) -> list[dict[str, Any]]:
+    def put(self, documents: Sequence[dict[str, Any]], **headers: Any) -> list[dict[str, Any]]:
         """Stores documents; all must be accepted."""
         results: list[dict[str, Any]] = self.post("/v1/documents", {"documents": list(documents)}, **headers)["results"]
         assert all("version" in result for result in results), results
         return results
 
-    def ids(self, search: dict[str, Any], **headers: str) -> list[str]:
+    def ids(self, search: dict[str, Any], **headers: Any) -> list[str]:
         return [hit["id"] for hit in self.post("/v1/search", search, **headers)["hits"]]
 
     def _send(self, method: str, path: str, status: int, headers: dict[str, str], **body: Any) -> Any:
