@@ -16,7 +16,7 @@ from ..failure import StartFailed
 from ..http.admin_tokens import TokenCheck
 from ..http.ratelimit import RateLimiter
 from ..redis_store import RedisStore
-from ..role import listener, run_role, stop_event, stop_event
+from ..role import listener, run_role, stop_event
 from .cache import ResultCache
 from .encoder import Encoders
 from .endpoints import Endpoints

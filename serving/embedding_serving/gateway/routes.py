@@ -151,9 +151,8 @@ class Routes:
                 retry_seconds = min(2 * retry_seconds, LAST_RETRY_SECONDS)
 
     def _stuck(self, pin: Pin, moved: Moved) -> RouteUnavailable:
-        return RouteUnavailable(
-            f"index {self.index!r} has moved on from generation {pin.number}, and no newer route arrived in time: {moved.detail}"
-        )
+        what = f"index {self.index!r} has moved on from generation {pin.number}"
+        return RouteUnavailable(f"{what}, and no newer route arrived in time: {moved.detail}")
 
     def _gone(self, pin: Pin) -> bool:
         """Whether the pinned generation was let go of meanwhile, so that its silence says nothing of the index."""
