@@ -25,11 +25,13 @@ class IndexFeed:
     def __init__(self) -> None:
         self._index: TakesCommits | None = None
         self._missed: deque[Committed] = deque()
+        self._behind = False
         self._lock = threading.Lock()
 
     @property
     def is_behind(self) -> bool:
-        return bool(self._missed)
+        """Whether a commit was not taken: one that is just being taken was not acknowledged to anybody yet."""
+        return self._behind
 
     def attach(self, index: TakesCommits) -> None:
         """The index has all that the store had when its writer was not started yet."""
@@ -47,11 +49,18 @@ class IndexFeed:
             self._go_on()
 
     def _go_on(self) -> None:
-        while self._missed and self._index is not None:
-            commit = self._missed[0]
-            try:
-                self._index.apply(commit.added, commit.vectors, commit.removed)
-            except Exception:
-                log.exception("the index did not take a commit", extra={"position": commit.position})
+        while self._missed:
+            if self._index is None or not _takes(self._index, self._missed[0]):
+                self._behind = True
                 return
             self._missed.popleft()
+        self._behind = False
+
+
+def _takes(index: TakesCommits, commit: Committed) -> bool:
+    try:
+        index.apply(commit.added, commit.vectors, commit.removed)
+    except Exception:
+        log.exception("the index did not take a commit", extra={"position": commit.position})
+        return False
+    return True

@@ -44,3 +44,16 @@ def test_what_does_not_concern_the_index_passes_by() -> None:
     index.fails = True
     feed(Committed(NONE, np.zeros((0, 2), np.float32), NONE, 1))
     assert not feed.is_behind
+
+
+def test_a_commit_that_is_being_taken_keeps_nobody_from_writing() -> None:
+    class Looking(Index):
+        def apply(self, added_rows: Rows, added: Vectors, removed_rows: Rows) -> None:
+            seen.append(feed.is_behind)
+            super().apply(added_rows, added, removed_rows)
+
+    seen: list[bool] = []
+    feed = IndexFeed()
+    feed.attach(Looking())
+    feed(commit(1))
+    assert seen == [False]
