@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from ..contract.model import EngineName
 from ..contract.reports import ModelInfo, Outcome
 from ..contract.settings import EmbedSettings
+from ..cpu import cpu_quota
 from ..failure import StartFailed
 from ..prepared import ONNX_MODEL, REFERENCE, TOKENIZER, TORCH_DIR, PreparedModel, locate
 from .encoder_input import padded
 from .engines.choose import ChosenEngine, choose_engine, load_engine
-from .engines.cpu import cpu_quota
 from .engines.engine import Engine, LoadRequest
 from .scheduler import BatchLimits
 from .tokens import BrokenTokenizer, TextTokenizer, Tokens

@@ -9,7 +9,7 @@ from typing import Any
 from ..contract.admin import audience
 from ..contract.reports import Outcome
 from ..contract.settings import ShardSettings
-from ..embed.engines.cpu import cpu_quota
+from ..cpu import cpu_quota
 from ..failure import StartFailed
 from ..http.admin_tokens import TokenCheck
 from ..role import listener, run_role, stop_event

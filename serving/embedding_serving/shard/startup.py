@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..contract.reports import Outcome
 from ..contract.settings import ShardSettings
 from ..failure import StartFailed
@@ -14,8 +12,7 @@ from .ann.errors import UnsupportedIndexTypeError
 from .ann.index import VectorIndex
 from .index_feed import IndexFeed
 from .lock import VolumeLock, VolumeTaken
-from .store.reader import Reader
-from .store.records import Identity, Rows, StoreCorrupt, StoreError, Vectors
+from .store.records import Identity, StoreCorrupt, StoreError
 from .store.store import Store
 from .store.writer import Commit
 
@@ -31,23 +28,6 @@ class Opened:
     store: Store
     index: VectorIndex
     index_feed: IndexFeed
-
-
-class StoredVectors:
-    """The store's vectors as the index reads them."""
-
-    def __init__(self, reader: Reader, dimensions: int) -> None:
-        self._reader = reader
-        self._dimensions = dimensions
-
-    def live_rows(self, above: int) -> Rows:
-        return self._reader.live_rows(above)
-
-    def vectors(self, above: int, limit: int) -> tuple[Rows, Vectors]:
-        try:
-            return self._reader.vectors(above, limit)
-        except ValueError:  # numpy shapes no rows of unknown length
-            return np.empty(0, dtype=np.int64), np.empty((0, self._dimensions), dtype=np.float32)
 
 
 def take_volume(settings: ShardSettings) -> VolumeLock:
@@ -74,7 +54,7 @@ def open_shard(settings: ShardSettings, threads: int, on_measured: Callable[[Com
             settings.dimensions,
             settings.distance,
             settings.index_options,
-            StoredVectors(store.reader, settings.dimensions),
+            store.reader,
             threads=threads,
             identity=store.state.protocol.history,
         )

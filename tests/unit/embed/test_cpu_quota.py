@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_serving.embed.engines.cpu import cpu_quota
+from embedding_serving.cpu import cpu_quota
 
 
 @pytest.fixture

@@ -205,3 +205,16 @@ async def test_two_shards_become_three_without_loss(make: Callable[..., Shard]) 
             )
             await new.store.apply_page(followed.shard, followed.nonce, page)
         assert {id_ for id_ in ids if new.text_of(id_)} == {id_ for id_ in ids if shard_of(id_, 3) == target}
+
+
+async def test_a_page_ends_where_requests_are_too_many(shard: Shard, make: Callable[..., Shard]) -> None:
+    copy = make("copy")
+    for number in range(40):
+        await shard.put("rewritten", str(number))
+    await follow(copy, shard)
+    page = pull(copy, shard, 10)
+    assert len(page.requests) == 10
+    assert page.rows == []
+    await catch_up(copy, shard, 10)
+    assert copy.text_of("rewritten") == "39"
+    assert same(copy, shard)

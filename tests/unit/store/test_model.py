@@ -23,7 +23,6 @@ from embedding_serving.filters import metadata_text, parse
 from embedding_serving.shard.ann.index import VectorIndex
 from embedding_serving.shard.index_feed import IndexFeed
 from embedding_serving.shard.matches import Matches
-from embedding_serving.shard.startup import StoredVectors
 from embedding_serving.shard.store.records import Change, Document, Identity, Lease, Op, Refused, WriteBatch, WriteResult
 from embedding_serving.shard.store.store import Store
 from faults.audit import audit
@@ -67,7 +66,7 @@ class Copy:
             IDENTITY.dimensions,
             IDENTITY.distance,
             IndexOptions(),
-            StoredVectors(self.store.reader, IDENTITY.dimensions),
+            self.store.reader,
             threads=1,
             identity=self.store.state.protocol.history,
         )

@@ -9,10 +9,10 @@ import numpy as np
 
 from ...contract.model import EngineName, Precision, SelfCheck
 from ...contract.reports import Outcome
+from ...cpu import has_bfloat16
 from ...failure import StartFailed
 from ...prepared import PROBES, REFERENCE
 from ..tokens import TextTokenizer, Tokens, Truncation
-from .cpu import has_bfloat16
 from .engine import Engine, EngineUnavailable, LoadRequest
 from .selfcheck import SelfCheckResult, self_check
 

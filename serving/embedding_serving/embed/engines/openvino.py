@@ -6,9 +6,9 @@ import numpy as np
 import openvino as ov
 
 from ...contract.model import EngineName, Precision
+from ...cpu import has_bfloat16
 from ...prepared import ONNX_MODEL
 from ..scheduler import BatchLimits
-from .cpu import has_bfloat16
 from .engine import Ids, LoadRequest, Vectors
 
 LIMITS = BatchLimits(max_tokens=512, max_texts=128, padding_tokens=16)

@@ -29,8 +29,13 @@ class Reader:
     """Thread-safe. Raises StoreCorrupt and StoreError where the file cannot be read."""
 
     def __init__(
-        self, path: Path, declared: Callable[[], Mapping[str, tuple[int, FieldType]]], now_ms: Callable[[], int]
+        self,
+        path: Path,
+        dimensions: int,
+        declared: Callable[[], Mapping[str, tuple[int, FieldType]]],
+        now_ms: Callable[[], int],
     ) -> None:
+        self._dimensions = dimensions
         self._path = path
         self._declared = declared
         self._now_ms = now_ms
@@ -95,7 +100,8 @@ class Reader:
         json_path = "$" + "".join(f'."{part}"' for part in path.split("."))
         text = (
             "SELECT j.value, j.type, count(DISTINCT r.row) FROM rows r, json_each(r.metadata, ?) j "
-            f"WHERE {_LIVE}{condition} AND j.atom IS NOT NULL AND typeof(j.key) <> 'text' GROUP BY j.value, j.type ORDER BY 3 DESC, 1 LIMIT ?"
+            f"WHERE {_LIVE}{condition} AND j.atom IS NOT NULL AND typeof(j.key) <> 'text' "
+            "GROUP BY j.value, j.type ORDER BY 3 DESC, 1 LIMIT ?"
         )
         with self._view() as db:
             found = db.execute(text, (json_path, self._now_ms(), *parameters, limit))
@@ -128,7 +134,8 @@ class Reader:
         with self._view() as db:
             found = db.execute("SELECT row, vector FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (above, limit)).fetchall()
         rows = np.fromiter((row for row, _ in found), dtype=np.int64, count=len(found))
-        return rows, np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4").reshape(len(found), -1)
+        joined = np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4")
+        return rows, joined.reshape(len(found), self._dimensions)
 
     # --- the feed ---
 
@@ -137,13 +144,10 @@ class Reader:
         with self._view() as db:
             position = _position(db)
             rows, upto = _feed_rows(db, cursor, limit, position, with_vectors=with_vectors)
-            requests = db.execute(
-                "SELECT row, request_id, issued_at, results FROM requests WHERE row > ? AND row <= ? ORDER BY row",
-                (cursor, upto),
-            ).fetchall()
+            remembered, upto = _feed_requests(db, cursor, upto, limit)
+        rows = [row for row in rows if row.row <= upto]
         whole = lower == 0 and upper >= 1 << 64
         wanted = rows if whole else [row for row in rows if lower <= hash_of(row.id) < upper]
-        remembered = [FeedRequest(row, id_, issued_at, orjson.loads(results)) for row, id_, issued_at, results in requests]
         if not whole:
             remembered = [request for request in (_part(one, lower, upper) for one in remembered) if request.results]
         return Page(history, cursor, upto, position, wanted, remembered)
@@ -219,6 +223,21 @@ def _feed_rows(
         if size > FEED_BYTES:
             return rows, number
     return rows, rows[-1].row if len(rows) == limit else position
+
+
+def _feed_requests(db: sqlite3.Connection, cursor: int, upto: int, limit: int) -> tuple[list[FeedRequest], int]:
+    """Requests outnumber rows where documents are rewritten: a page ends where they are too many."""
+    found = db.execute(
+        "SELECT row, request_id, issued_at, results FROM requests WHERE row > ? AND row <= ? ORDER BY row", (cursor, upto)
+    )
+    requests: list[FeedRequest] = []
+    size = 0
+    for number, request_id, issued_at, results in found:
+        requests.append(FeedRequest(number, request_id, issued_at, orjson.loads(results)))
+        size += len(results) + 100
+        if size > FEED_BYTES or len(requests) == limit:
+            return requests, number
+    return requests, upto
 
 
 def _part(request: FeedRequest, lower: int, upper: int) -> FeedRequest:

@@ -80,7 +80,7 @@ class Store:
             on_measured=on_measured,
             now_ms=now_ms,
         )
-        return cls(path, writer, Reader(path, lambda: declared.ready, now_ms), declared)
+        return cls(path, writer, Reader(path, identity.dimensions, lambda: declared.ready, now_ms), declared)
 
     def start(self) -> None:
         """Starts the writer thread: before, nothing is written."""
