@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from cluster import Capability, Cluster
 from fixtures.installation import OPERATOR, SYSTEM, Installation
 from fixtures.load import Load
+from fixtures.pod_processes import kill, process_of
 from fixtures.space import Space
 
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:{OPERATOR}"
@@ -47,20 +47,6 @@ def leader(cluster: Cluster) -> str:
     return cluster.kubectl("-n", SYSTEM, "get", "lease", OPERATOR, "-o", path, check=False).strip()
 
 
-def process_of(pod: str) -> int:
-    """PID of the operator in a pod, on the host backend: its environment names the pod."""
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
-        except OSError:
-            continue
-        if b"embedding_operator" in command and f"EO_OPERATOR_POD_NAME={pod}\0".encode() in environment + b"\0":
-            return int(process.name)
-    raise AssertionError(f"no process of pod {pod}")
-
-
 def living_leader(cluster: Cluster) -> str:
     """The leader if its process runs; empty while the Lease still names one that is gone."""
     pod = leader(cluster)
@@ -68,10 +54,6 @@ def living_leader(cluster: Cluster) -> str:
         return pod if pod and process_of(pod) else ""
     except AssertionError:
         return ""
-
-
-def kill(pod: str, how: signal.Signals = signal.SIGKILL) -> None:
-    os.kill(process_of(pod), how)
 
 
 def ready_replicas(cluster: Cluster) -> int:
