@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/serving:$(CURDIR)/tests
 
 ##@ Try it
-demo: env ## A cluster if none is given, the images, the operator, a model, and vectors of three sentences
+demo: env ## A cluster if none is given, the images, the operator, a model, an index of 20,000 real texts, and questions to it
 	@$(PY) -m demo
 
 cluster: env ## Bring up a local Kubernetes node, or repair it; prints the kubeconfig
