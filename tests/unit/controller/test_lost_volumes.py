@@ -139,3 +139,11 @@ def test_other_shards_go_on_taking_writes() -> None:
     assert world.shards.volumes["docs-g1-s1-0"].mode is Mode.OPEN
     assert world.route.epoch == 1
     world.shards.write("docs-g1-s1-0", 1)
+
+
+def test_under_delete_the_volume_of_a_writer_whose_pod_is_away_stays() -> None:
+    world = IndexWorld(storage={"size": "1Gi", "reclaimPolicy": "Delete"})
+    world.settle()
+    world.kube.objects.pop((POD, "t", WRITER))
+    assert not [write for write in world.reconcile() if write.startswith("delete")]
+    assert world.names("PersistentVolumeClaim") == [f"data-{WRITER}"]
