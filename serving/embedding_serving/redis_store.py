@@ -47,6 +47,11 @@ class RedisStore:
         self._closed_again_at = 0.0
         report(False)
 
+    @property
+    def answers(self) -> bool:
+        """Whether it did when it was last asked."""
+        return self._failures < FAILURES_TO_OPEN
+
     async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """An entry or None a key; all None while Redis does not answer."""
         found: Any = await self._guarded(lambda: self._client.mget(list(keys)))

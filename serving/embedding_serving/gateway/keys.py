@@ -64,6 +64,11 @@ class ApiKeys:
         self._keys: dict[str, KeyFile] = {}
         self._raw: dict[str, bytes] = {}
 
+    @property
+    def known(self) -> int | None:
+        """Number of keys; None where the service is open to all."""
+        return None if self._directory is None else len(self._keys)
+
     def principal(self, headers: Mapping[bytes, bytes]) -> Principal:
         """Raises ApiError 401. The key comes as `Authorization: Bearer` or `X-API-Key`."""
         if self._directory is None:

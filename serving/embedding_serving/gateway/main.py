@@ -107,7 +107,7 @@ async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
     keys = ApiKeys(Path(settings.keys_dir) if settings.keys_dir else None)
     connector = aiohttp.TCPConnector(limit=0, use_dns_cache=False, keepalive_timeout=60)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False) as session:
-        service = _service(settings, indexes, fleet, session, metrics, store)
+        service = _service(settings, indexes, fleet, session, metrics, keys, store)
         limiter = RateLimiter(
             requests_per_minute=settings.requests_per_minute,
             requests_at_once=settings.burst,
@@ -138,6 +138,7 @@ def _service(
     fleet: Fleet,
     session: aiohttp.ClientSession,
     metrics: Metrics,
+    keys: ApiKeys,
     store: RedisStore | None,
 ) -> Service:
     fanout, encoders = Fanout(metrics), Encoders(session, metrics)
@@ -161,6 +162,8 @@ def _service(
             metrics=metrics,
         ),
         metrics=metrics,
+        keys=keys,
+        shared=store,
         version=__version__,
     )
 

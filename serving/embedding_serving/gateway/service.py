@@ -11,10 +11,12 @@ from typing import Any
 from ..contract.admin import GatewayInfo
 from ..contract.settings import GatewaySettings
 from ..http.problems import ApiError, invalid
+from ..redis_store import RedisStore
 from .cache import ResultCache
 from .encoder import Priority
 from .failures import Unavailable
 from .gate import Call
+from .keys import ApiKeys
 from .metrics import Metrics
 from .pods import Fleet
 from .position import HEADER as POSITION_HEADER
@@ -45,6 +47,8 @@ class Service:
     reads: Reads
     cache: ResultCache
     metrics: Metrics
+    keys: ApiKeys
+    shared: RedisStore | None
     version: str
 
     async def find(self, searches: Sequence[Search], context: SearchContext) -> tuple[Found, str | None]:
@@ -85,22 +89,27 @@ class Service:
         )
 
     def info(self) -> GatewayInfo:
-        route = self.routes.current
-        if route is None:
-            return GatewayInfo(service=self.settings.service, index=self.settings.index, version=self.version)
-        active = route.active
-        return GatewayInfo(
+        info = GatewayInfo(
             service=self.settings.service,
             index=self.settings.index,
-            generation=route.writer,
-            epoch=route.epoch,
-            seq=route.seq,
-            model=active.model,
-            revision=active.revision,
-            fingerprint=active.fingerprint,
-            dimensions=active.dimensions,
             version=self.version,
+            api_keys=self.keys.known,
+            cache_available=self.shared.answers if self.shared else None,
         )
+        route = self.routes.current
+        if route is None:
+            return info
+        active = route.active
+        following = {
+            "generation": route.writer,
+            "epoch": route.epoch,
+            "seq": route.seq,
+            "model": active.model,
+            "revision": active.revision,
+            "fingerprint": active.fingerprint,
+            "dimensions": active.dimensions,
+        }
+        return info.model_copy(update=following)
 
     def stats(self) -> dict[str, Any]:
         """For a person: the route, and every pod as this gateway sees it."""
