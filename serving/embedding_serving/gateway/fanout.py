@@ -117,7 +117,7 @@ class Fanout:
         finally:
             for *_, sent in asked:
                 if sent is not None:
-                    _cancel(sent)
+                    _give_up(sent)
         failed: dict[int, str] = {}
         if again:
             await self._again(again, pin, deadline, replies, failed)
@@ -126,16 +126,28 @@ class Fanout:
             raise ShardUnavailable(list(failed), detail)
         return Replies(replies, failed)
 
-    async def ask_pod(self, shards: Shards, pin: Pin, shard: int, pod: Pod, frame: Frame, deadline: Deadline) -> Answer:
-        """Asks one pod and no other. Raises Moved, ShardRefused, ShardUnavailable."""
-        copies = shards.copies[shard]
-        if not pod.connected:
-            raise ShardUnavailable([shard], f"shard {shard}: the copy that was asked has gone")
+    async def ask_pods(
+        self, shards: Shards, pin: Pin, asked: Sequence[tuple[int, Pod, Frame]], deadline: Deadline
+    ) -> list[Answer | ShardRefused]:
+        """Asks these pods and no others: (shard, pod, frame) each. Raises Moved, ShardUnavailable."""
+        waiting: list[tuple[Copies, _Sent]] = []
+        answers: list[Answer | ShardRefused] = []
         try:
-            reply = await self._reply(copies, pin, _send(copies, pod, Question([frame]), pin, deadline))
-        except CallFailed as error:
-            raise ShardUnavailable([shard], f"shard {shard}: {_judged(shard, error)}") from error
-        return reply.answers[0]
+            for shard, pod, frame in asked:
+                if not pod.connected:
+                    raise ShardUnavailable([shard], f"shard {shard}: the copy that was asked has gone")
+                copies = shards.copies[shard]
+                waiting.append((copies, _send(copies, pod, Question([frame]), pin, deadline)))
+            while waiting:
+                copies, sent = waiting.pop(0)
+                try:
+                    answers.append((await self._reply(copies, pin, sent)).answers[0])
+                except CallFailed as error:
+                    answers.append(_refusal(copies.shard, error))
+        finally:
+            for _, sent in waiting:
+                _give_up(sent)
+        return answers
 
     async def _again(
         self,
@@ -256,6 +268,12 @@ def _send(copies: Copies, pod: Pod, question: Question, pin: Pin, deadline: Dead
     return _Sent(pod, futures, begun)
 
 
+def _give_up(sent: _Sent) -> None:
+    """Nobody waits for it any more, so nothing is learnt of the pod."""
+    _cancel(sent)
+    sent.pod.breaker.abandoned()
+
+
 def _cancel(sent: _Sent) -> None:
     for future in sent.futures:
         if not future.done():
@@ -266,6 +284,15 @@ def _check(shard: int, pin: Pin, answer: Answer) -> None:
     head = answer.head
     if head.get("g") != pin.generation.generation or head.get("f") != pin.generation.fingerprint:
         raise Moved(f"shard {shard} answered for generation {head.get('g')}, fingerprint {head.get('f')}")
+
+
+def _refusal(shard: int, error: CallFailed) -> ShardRefused:
+    """Raises ShardUnavailable where the fault is the pod's."""
+    try:
+        reason = _judged(shard, error)
+    except ShardRefused as refused:
+        return refused
+    raise ShardUnavailable([shard], f"shard {shard}: {reason}") from error
 
 
 def _judged(shard: int, error: CallFailed) -> str:

@@ -140,7 +140,7 @@ class Gate:
             return
         route = methods.get(method)
         begun = time.perf_counter()
-        self._metrics.in_flight.inc()
+        self._metrics.in_flight += 1
         principal: Principal | None = None
         try:
             if route is None:
@@ -154,7 +154,7 @@ class Gate:
         except Exception as failure:
             await self._refused(exchange, path, principal, failure)
         finally:
-            self._metrics.in_flight.dec()
+            self._metrics.in_flight -= 1
             seconds = time.perf_counter() - begun
             status = exchange.status or HUNG_UP_STATUS
             name = route.name if route is not None else "other"

@@ -1,7 +1,7 @@
 """Members that several requests have: what is known, what is to be included, filters, vectors, names of vector spaces."""
 
-import binascii
-from base64 import b64decode
+import math
+from binascii import a2b_base64
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -113,8 +113,8 @@ def read_vector(value: Any, field: str) -> Vectors:
     """float32 [d], finite, from a list of numbers or base64 of little-endian float32. Its length is checked against a route."""
     if isinstance(value, str):
         try:
-            raw = b64decode(value, validate=True)
-        except (binascii.Error, ValueError):
+            raw = a2b_base64(value, strict_mode=True)
+        except ValueError:
             raise invalid(field, f"{field} is a text that is not base64: it takes numbers, or base64 of float32") from None
         if len(raw) % 4:
             raise invalid(field, f"{field} has {len(raw)} bytes: float32 are 4 each, little-endian")
@@ -150,11 +150,12 @@ def check_vector(vector: Vectors, space: Space, generation: GenerationRoute, fie
         )
     if generation.distance is not Distance.COSINE:
         return vector
-    unit = normalised(vector.reshape(1, -1))
-    if unit is None:
+    wide = vector.astype(np.float64)
+    length = math.sqrt(wide @ wide)
+    if length == 0.0:
         raise ApiError(400, "zero_vector", f"{field} is all zeros: a cosine with it is not defined", field=field)
-    first: Vectors = unit[0]
-    return first
+    unit: Vectors = (wide / length).astype(np.float32)
+    return unit
 
 
 def normalised(vectors: Vectors) -> Vectors | None:

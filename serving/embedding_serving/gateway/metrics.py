@@ -15,7 +15,9 @@ class Metrics:
         self.search_latency = self._histogram("search_latency_seconds", "Time from a search's arrival to its answer")
         self._latency = self._histogram("gateway_latency_seconds", "Time from a request's arrival to its answer", ["route"])
         self._requests = Counter("gateway_requests_total", "Requests answered", ["route", "status"], registry=registry)
-        self.in_flight = Gauge("gateway_in_flight_requests", "Requests that are being answered", registry=registry)
+        self.in_flight = 0
+        in_flight = Gauge("gateway_in_flight_requests", "Requests that are being answered", registry=registry)
+        in_flight.set_function(lambda: self.in_flight)
         self._rejected = Counter("gateway_rejected_total", "Requests refused, by problem code", ["reason"], registry=registry)
         self._shard_latency = self._histogram("gateway_shard_latency_seconds", "Time of a call to a shard", ["shard", "op"])
         self._shard_errors = Counter(

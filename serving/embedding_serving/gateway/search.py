@@ -244,35 +244,29 @@ class Searcher:
             for source, some in rows.items()
             for start in range(0, len(some), DOCUMENTS_AT_ONCE)
         ]
-        work = [self._fetch_part(pin, shards, replies, source, part, include, context) for source, part in parts]
-        found = [await work[0]] if len(work) == 1 else await asyncio.gather(*work)
-        return {
-            (source, row): stored
-            for (source, part), documents in zip(parts, found, strict=True)
-            for row, stored in zip(part, documents, strict=True)
-        }
-
-    async def _fetch_part(
-        self,
-        pin: Pin,
-        shards: Shards,
-        replies: Replies,
-        source: int,
-        rows: Sequence[int],
-        include: Include,
-        context: SearchContext,
-    ) -> list[Stored | None]:
-        reply = replies.replies[source]
-        frame = Frame("fetch", {"rows": rows, "include": include.head()})
-        try:
-            answer = await self._fanout.ask_pod(shards, pin, reply.shard, reply.pod, frame, context.deadline)
-        except ShardRefused as error:
-            if error.code != TOO_LARGE or len(rows) == 1:
-                raise
-            half = len(rows) // 2
-            first = await self._fetch_part(pin, shards, replies, source, rows[:half], include, context)
-            return first + await self._fetch_part(pin, shards, replies, source, rows[half:], include, context)
-        return documents_of(answer, include, pin.generation.dimensions)
+        found: dict[tuple[int, int], Stored | None] = {}
+        while parts:
+            asked = [
+                (
+                    replies.replies[source].shard,
+                    replies.replies[source].pod,
+                    Frame("fetch", {"rows": part, "include": include.head()}),
+                )
+                for source, part in parts
+            ]
+            answers = await self._fanout.ask_pods(shards, pin, asked, context.deadline)
+            smaller: list[tuple[int, list[int]]] = []
+            for (source, part), answer in zip(parts, answers, strict=True):
+                if not isinstance(answer, ShardRefused):
+                    documents = documents_of(answer, include, pin.generation.dimensions)
+                    found |= {(source, row): stored for row, stored in zip(part, documents, strict=True)}
+                elif answer.code == TOO_LARGE and len(part) > 1:
+                    half = len(part) // 2
+                    smaller += [(source, part[:half]), (source, part[half:])]
+                else:
+                    raise answer
+            parts = smaller
+        return found
 
     async def _finished(self, search: Search, hits: list[Hit], context: SearchContext) -> Hits:
         """Re-ranked where that was asked for and works; the first order otherwise."""

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from embedding_serving.gateway.breaker import FAILURES_TO_OPEN
 from embedding_serving.gateway.deadline import Deadline
 from embedding_serving.gateway.failures import Moved, ShardRefused, ShardUnavailable
 from embedding_serving.gateway.fanout import Fanout, Frame, Question, Replies
@@ -149,3 +150,15 @@ async def test_a_pod_of_another_shard_at_the_address_is_not_asked() -> None:
         await until(lambda: len(shards.copies[0].pods) == 2 and bool(shards.copies[0].readers()))
         assert len(shards.copies[0].readers()) == 1
         await stranger.stop()
+
+
+async def test_a_probe_that_nobody_waits_for_does_not_keep_the_breaker_shut() -> None:
+    elsewhere = failing(WireError("moved", "elsewhere"))
+    async with world([[elsewhere], [hanging()]]) as made:
+        (pod,) = made.shards.copies[1].pods.values()
+        for _ in range(FAILURES_TO_OPEN):
+            pod.breaker.failed()
+        await until(pod.breaker.allows)
+        with pytest.raises(Moved):
+            await ask(made)
+        assert pod.breaker.allows()
