@@ -1,8 +1,10 @@
 """The status of a VectorIndex: what serves, what takes writes, what blocks, and the command that helps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from embedding_serving.contract.admin import ShardInfo
 
 from ..api.vectorindex import Acknowledge
 from ..api.vectorindexstatus import VectorIndexStatus
@@ -82,7 +84,7 @@ def status_of(s: IndexSnapshot, v: Verdict, decided: list[Condition]) -> Manifes
     }
     if shards:
         writers = [shard.writer for shard in v.shards if shard.writer and shard.writer.history]
-        measured = [(w.index.recall, w.documents) for w in writers if w.index and w.index.recall is not None and w.documents]
+        measured = [(found, copy.documents) for shard in v.shards for copy, found in _measured(shard)]
         status |= {
             "documents": sum(shard.get("documents", 0) for shard in shards),
             "bytes": sum(w.bytes for w in writers) if len(writers) == len(shards) else s.status.get("bytes"),
@@ -95,6 +97,14 @@ def numbers_aside(status: Manifest) -> Manifest:
     """The status without what is measured and changes all the time."""
     shards = [{key: value for key, value in shard.items() if key not in SHARD_NUMBERS} for shard in status.get("shards", [])]
     return {key: value for key, value in status.items() if key not in NUMBERS} | {"shards": shards}
+
+
+def _measured(shard: ShardWorld) -> Iterator[tuple[ShardInfo, float]]:
+    """What the copies of a shard found out: each samples the queries that came to it."""
+    answers = shard.answers
+    for copy in (answers.writer, *answers.followers):
+        if copy and copy.info.documents and copy.info.index and copy.info.index.recall is not None:
+            yield copy.info, copy.info.index.recall
 
 
 def _weighted(measured: list[tuple[float, int]]) -> str:

@@ -1,6 +1,7 @@
 """The approximate index of a shard: a cache over the store, in one directory that may be lost at any time."""
 
 import logging
+import random
 import threading
 from pathlib import Path
 
@@ -134,11 +135,11 @@ class VectorIndex:
             self._upkeep.configure(options)
 
     def sample_recall(self) -> float | None:
-        """Answers the newest query exactly too and adds to the running recall; None where there is no new one.
+        """Answers the newest query, or a stored vector, exactly too and adds to the running recall; None without a new one.
 
         An exact scan: 6 ms at 100k rows, 60 ms a million, at most once a query. For a thread that isn't in a hurry.
         """
-        newest = self._recent.newest()
+        newest = self._recent.newest() or self._stored()
         with self._sampling:
             if newest is None or newest[0] == self._sampled:
                 return None
@@ -148,6 +149,14 @@ class VectorIndex:
         if share is not None:
             self._recall.add(share)
         return share
+
+    def _stored(self) -> tuple[int, Vectors] | None:
+        """Before the first query: a vector of its own stands for one. It finds itself, so the recall is a little high."""
+        slots = self._loaded.view.slots
+        if not slots.count:
+            return None
+        number = random.randrange(slots.count)  # noqa: S311 - a sample
+        return -1 - number, slots.vectors[[number]].copy()
 
     def state(self) -> IndexState:
         view = self._loaded.view
