@@ -20,7 +20,9 @@ VECTOR_FLOOR = 64
 HEADROOM = 1.15
 TRUTH_ROWS = 65_536
 MAX_DEPTH_PER_RANK = 25
-MIN_MAX_DEPTH = 2_000
+MIN_MAX_DEPTH = 10_000
+DEEP_GOAL = 0.985
+"""Enough for the ranks beyond the first, which filters and long lists of results need; below it they are scanned."""
 EQUAL = 1e-5
 """Scores that differ by less, relatively, are of equal vectors."""
 
@@ -93,7 +95,7 @@ def calibrate(trial: Trial, samples: list[Sample], goal: float) -> Depths:
             effort=max(look.effort for look in reached),
             recall=min(look.recall for look in reached),
         )
-        if looks and look.recall < goal:
+        if looks and look.recall < min(goal, DEEP_GOAL):
             break
         looks.append(look)
     if not looks:
