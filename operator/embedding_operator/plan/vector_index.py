@@ -6,6 +6,7 @@ from embedding_serving.contract.admin import Mode, Release
 from embedding_serving.contract.route import Route
 
 from ..api.quantity import amount
+from ..api.vectorindex import IndexType
 from ..build import names, objects
 from ..build import vector_index as build
 from ..build.vector_index import Volume
@@ -82,6 +83,9 @@ def _refusal(s: IndexSnapshot) -> Finding | None:
             return Finding("NameConflict", text)
         text = f"ConfigMap {name} holds no route: delete it, and it is made again from what the shards know"
         return Finding("RouteUnavailable", text)
+    if s.index.spec.index.type is IndexType.SCANN:
+        text = "spec.index.type is ScaNN, which this version does not have: set Auto, or another type"
+        return Finding("UnsupportedIndexType", text)
     scaling = s.index.spec.autoscaling
     for metric in scaling.metrics if scaling else ():
         if not objects.measured(metric.type, build.METRIC_NAMES):

@@ -275,6 +275,12 @@ def test_a_metric_that_shards_do_not_measure_is_refused() -> None:
     assert world.condition("Stalled")[:2] == ("True", "UnsupportedMetric")
 
 
+def test_an_index_type_that_shards_do_not_have_is_refused_before_a_pod_fails_on_it() -> None:
+    world = IndexWorld(index={"type": "ScaNN"})
+    world.settle()
+    assert world.condition("Stalled")[:2] == ("True", "UnsupportedIndexType")
+
+
 def test_settings_of_the_shards_roll_out_in_place() -> None:
     world = IndexWorld(replicas=2)
     world.settle()
