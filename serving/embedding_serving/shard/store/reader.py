@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,8 @@ class Reader:
             raise schema.store_error(error) from error
         finally:
             if connection.in_transaction:
-                connection.execute("COMMIT")
+                with suppress(sqlite3.Error):  # a damaged file fails here a second time
+                    connection.execute("ROLLBACK")
 
     def _one(self, db: sqlite3.Connection, text: str, id_: str) -> Document | None:
         row = db.execute(text, (id_, self._now_ms())).fetchone()

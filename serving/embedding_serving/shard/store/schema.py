@@ -53,6 +53,8 @@ RESTORE = (
     "else restore the volume from a backup first"
 )
 
+READ_ONLY = "the volume cannot be written: look at the node and the volume, then delete the pod"
+
 
 def connect(path: Path, *, writer: bool) -> sqlite3.Connection:
     """A connection for one thread at a time. Raises StoreCorrupt, StoreError."""
@@ -106,6 +108,8 @@ def store_error(error: sqlite3.Error) -> StoreError:
     """The typed error of what SQLite says."""
     if _primary(error) in _DAMAGE:
         return StoreCorrupt(f"the database is damaged ({error}): {RESTORE}")
+    if is_read_only(error):
+        return StoreError(f"{READ_ONLY} ({error})")
     return StoreError(f"the database cannot be used: {error}")
 
 

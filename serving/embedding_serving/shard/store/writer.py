@@ -28,7 +28,6 @@ GROUP_CHANGES = 2_000
 """Changes that one transaction takes at most, apart from a single larger job."""
 
 FULL = "the volume is full: raise storage.size of the VectorIndex, or delete documents"
-READ_ONLY = "the volume cannot be written: look at the node and the volume, then delete the pod"
 
 
 @dataclass(slots=True)
@@ -184,5 +183,5 @@ class Writer:
         elif schema.is_damage(error):
             self.fault = (Refusal.CORRUPT, f"the database is damaged ({error}): {schema.RESTORE}")
         else:
-            self.fault = (Refusal.READ_ONLY, f"{READ_ONLY} ({error})")
+            self.fault = (Refusal.READ_ONLY, f"{schema.READ_ONLY} ({error})")
         return Refused(*self.fault)
