@@ -40,6 +40,9 @@ test-integration: env ## Real processes on loopback: servers, Redis, official cl
 test-e2e: env ## The real cluster alone
 	@$(PY) -m pytest tests/e2e
 
+test-faults: env ## For longer: thousands of power cuts, 300 kills, bad disks, the shard's model; FAULTS_SEED=n repeats one
+	@FAULTS=long $(PY) -m pytest tests/integration/faults tests/unit/store/test_model.py -o timeout=3600 -s
+
 lint: env ## Style, types, and what may import what
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m ruff format --quiet --check .
@@ -77,4 +80,4 @@ $(VENV)/complete:
 help: ## This text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo cluster cluster-down images image-torch test test-unit test-integration test-e2e lint format generate bench lock env help
+.PHONY: demo cluster cluster-down images image-torch test test-unit test-integration test-e2e test-faults lint format generate bench lock env help

@@ -1,6 +1,7 @@
 """Two shards with two copies each and two gateways, as bare processes, and each of them as a victim."""
 
 import contextlib
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,7 +116,8 @@ class Service:
 def serving(work: Path, **changes: Any) -> Iterator[Service]:
     """All ready; killed at the end."""
     operator = Operator()
-    made = generation(work, operator, shards=SHARDS, copies=COPIES, **changes)
+    # A space of its own: no shard of another test that gets a killed one's port is taken for it.
+    made = generation(work, operator, shards=SHARDS, copies=COPIES, fingerprint=f"kills-{secrets.token_hex(4)}", **changes)
     gateways = [GatewayCopy(_gateway(work, number, operator)) for number in range(GATEWAYS)]
     shards = [ShardCopy(pod, shard) for shard, pods in enumerate(made.copies) for pod in pods]
     service = Service(made, shards, gateways)

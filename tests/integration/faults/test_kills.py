@@ -20,6 +20,7 @@ LONG = os.environ.get("FAULTS") == "long"
 SPARING_KILLS = 240 if LONG else 30
 BLIND_KILLS = 80 if LONG else 10
 LOST_VOLUMES = 12 if LONG else 3
+LEAST_ACKNOWLEDGED = 200
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ async def keeping_a_ledger(service: Service, seed: int) -> AsyncIterator[Ledger]
         running = asyncio.create_task(ledger.run())
         try:
             yield ledger
+            await worth_it(ledger, running)
             ledger.stop()
             await running
         except* BrokenPromise as broken:
@@ -46,7 +48,13 @@ async def keeping_a_ledger(service: Service, seed: int) -> AsyncIterator[Ledger]
             print(ledger.counts)
         certain = await ledger.verify()
         print(f"{certain} documents as acknowledged; {ledger.counts}")
-        assert ledger.counts.acknowledged > 100
+
+
+async def worth_it(ledger: Ledger, running: "asyncio.Task[None]") -> None:
+    """On a busy machine little is acknowledged in the time that the kills take."""
+    async with asyncio.timeout(120):
+        while not running.done() and ledger.counts.acknowledged < LEAST_ACKNOWLEDGED:  # noqa: ASYNC110 - either may come
+            await asyncio.sleep(0.1)
 
 
 async def test_kills_lose_nothing_and_searches_are_answered_while_a_copy_is_left(seed: int, tmp_path: Path) -> None:
