@@ -122,7 +122,7 @@ class Reads:
 
     async def _ask(self, pin: Pin, frame: Frame, request: ReadRequest, numbers: Iterable[int] | None = None) -> Replies:
         shards = self._fleet.shards(pin.generation)
-        positions, strong = wanted(request.tokens, pin.number)
+        positions, strong = wanted(request.tokens, pin.number, pin.epoch)
         question = Question([frame], request.strong or strong, positions)
         asked = range(len(shards)) if numbers is None else numbers
         return await self._fanout.ask(shards, pin, lambda shard: question, asked, request.deadline)

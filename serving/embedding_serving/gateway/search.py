@@ -209,7 +209,7 @@ class Searcher:
     ) -> tuple[list[list[Hit]], Mapping[int, str]]:
         search = asked[0].search
         frames = _frames(asked, include, at_once=at_once)
-        positions, strong = wanted(context.tokens, pin.number) if context.tokens else ({}, False)
+        positions, strong = wanted(context.tokens, pin.number, pin.epoch) if context.tokens else ({}, False)
         question = Question(frames, search.strong or strong, positions)
         replies = await self._fanout.ask(
             shards, pin, lambda shard: question, range(len(shards)), context.deadline, partial=search.partial

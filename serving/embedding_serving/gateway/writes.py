@@ -46,12 +46,13 @@ class Written:
     """results: one a change, in order: {id, version} or {id, error: {code, detail}}."""
 
     generation: int
+    epoch: int
     results: list[dict[str, Any]]
     positions: dict[int, int] = field(default_factory=dict)
 
     @property
     def position(self) -> Positions:
-        return Positions(self.generation, self.positions)
+        return Positions(self.generation, self.epoch, self.positions)
 
 
 class Writes:
@@ -105,7 +106,7 @@ class Writes:
                     raise answer
             told = [answer.head for answer in answers if not isinstance(answer, Exception)]
             positions = {shard: head["p"] for shard, head in enumerate(told)}
-            return sum(head["deleted"] for head in told), Positions(pin.number, positions)
+            return sum(head["deleted"] for head in told), Positions(pin.number, pin.epoch, positions)
 
         return await self._routes.pinned(self._routes.active, request.deadline, attempt)
 
@@ -150,7 +151,7 @@ class Writes:
         request: WriteRequest,
     ) -> Written:
         shards = self._fleet.shards(pin.generation)
-        written = Written(pin.number, [{"id": change.id} for change in changes])
+        written = Written(pin.number, pin.epoch, [{"id": change.id} for change in changes])
         for index, error in refused.items():
             written.results[index]["error"] = {"code": error.code, "detail": error.detail}
         by_shard: dict[int, list[int]] = {}

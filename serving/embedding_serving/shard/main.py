@@ -127,7 +127,7 @@ class _Measured:
     def __call__(self, commit: Commit) -> None:
         self._metrics.commit(commit)
         if self.service is not None:
-            self.service.committed.moved()
+            self.service.committed_more()
 
 
 def _frame_server(settings: ShardSettings, lifecycle: Lifecycle, service: ShardService) -> FrameServer:

@@ -50,8 +50,8 @@ class Told(NamedTuple):
 class Reads:
     """One method an operation; each answers at once where that is cheap, else from a thread.
 
-    searchable: whether the index has every commit. caught_up: whether this copy has what it should; a follower that has
-    not answers nothing.
+    reached: how much of the writer's feed this copy has. searchable: whether the index has every commit. caught_up: whether
+    this copy has what it should; a follower that has not answers nothing.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Reads:
         store: Store,
         index: Searchable,
         matches: Matches,
-        committed: Watermark,
+        reached: Watermark,
         executor: Executor,
         *,
         writer: bool,
@@ -69,7 +69,7 @@ class Reads:
         self._store = store
         self._index = index
         self._matches = matches
-        self._committed = committed
+        self._reached = reached
         self._writer = writer
         self._searchable = searchable
         self._caught_up = caught_up
@@ -118,7 +118,7 @@ class Reads:
         self, call: Call, head: heads.Read, lane: Lane, work: Callable[[], Reply], units: int = 1
     ) -> Reply | Awaitable[Reply]:
         self._check(head)
-        if head.position is not None and head.position > self._store.state.position:
+        if head.position is not None and head.position > self._reached.value():
             return self._later(call, head, head.position, lane, work, units)
         return lane.run(work, units)
 
@@ -132,9 +132,9 @@ class Reads:
         patience = (PATIENCE_SECONDS if call.deadline is None else call.deadline - now) - REPORT_SECONDS
         try:
             async with asyncio.timeout(patience):
-                await self._committed.reach(position)
+                await self._reached.reach(position)
         except TimeoutError:
-            detail = f"this copy is at {self._store.state.position} of {position}: ask another, or the writer"
+            detail = f"this copy is at {self._reached.value()} of {position}: ask another, or the writer"
             raise Refused(Refusal.NOT_CAUGHT_UP_READ, detail) from None
         self._check(head)
         reply = lane.run(work, units)

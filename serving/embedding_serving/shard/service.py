@@ -66,6 +66,7 @@ class ShardService:
             None if self.is_writer else _host(settings),
         )
         self.committed = Watermark(lambda: store.state.position)
+        self._reached = self.committed if self.is_writer else Watermark(self._cursor)
         acknowledged = Watermark(self._acknowledged_position)
         self._searches = ThreadPoolExecutor(threads, thread_name_prefix="search")
         self._feeds = ThreadPoolExecutor(FEED_THREADS, thread_name_prefix="feed")
@@ -74,7 +75,7 @@ class ShardService:
             store,
             index,
             matches,
-            self.committed,
+            self._reached,
             self._searches,
             writer=self.is_writer,
             searchable=self._is_searchable,
@@ -215,6 +216,16 @@ class ShardService:
     @property
     def _role(self) -> Role:
         return Role.WRITER if self.is_writer else Role.FOLLOWER
+
+    def committed_more(self) -> None:
+        """From any thread: a transaction can be seen now."""
+        self.committed.moved()
+        self._reached.moved()
+
+    def _cursor(self) -> int:
+        """In the writer's positions: a copy numbers its own rows anew."""
+        sources = self.store.state.sources
+        return sources[0].cursor if sources else 0
 
     def _is_searchable(self) -> bool:
         return not self._index_feed.is_behind

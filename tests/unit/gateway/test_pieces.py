@@ -74,9 +74,14 @@ def test_a_cursor_leads_back_to_its_place() -> None:
 
 
 def test_positions_of_several_writes_are_joined() -> None:
-    tokens = [to_token(Positions(3, {0: 5, 1: 2})), to_token(Positions(3, {1: 7}))]
-    assert wanted(parse_tokens(",".join(tokens).encode()), 3) == ({0: 5, 1: 7}, False)
-    assert wanted(parse_tokens(tokens[0].encode()), 4) == ({}, True)
+    tokens = [to_token(Positions(3, 1, {0: 5, 1: 2})), to_token(Positions(3, 1, {1: 7}))]
+    assert wanted(parse_tokens(",".join(tokens).encode()), 3, 1) == ({0: 5, 1: 7}, False)
+
+
+def test_positions_of_another_generation_or_of_a_feed_that_was_lost_mean_the_writer() -> None:
+    token = to_token(Positions(3, 1, {0: 5}))
+    assert wanted(parse_tokens(token.encode()), 4, 1) == ({}, True)
+    assert wanted(parse_tokens(token.encode()), 3, 2) == ({}, True)
     assert parse_tokens(None) == []
 
 

@@ -237,3 +237,15 @@ async def test_words_find_the_texts_that_live(shard: Shard) -> None:
     assert len(shard.store.reader.keywords("brown", 10, only)[0]) == 0
     await shard.delete("b")
     assert len(shard.store.reader.keywords("brown", 10, None)[0]) == 0
+
+
+async def test_a_caller_that_goes_away_does_not_stop_the_writer(shard: Shard) -> None:
+    batches = [WriteBatch(1, "f1", f"gone{n}", shard.clock(), [Change(Op.PUT, f"d{n}", vector=vector(n))]) for n in range(200)]
+    writes = [asyncio.create_task(shard.store.write(batch)) for batch in batches]
+    await asyncio.sleep(0)
+    for write in writes[::2]:
+        write.cancel()
+    await asyncio.gather(*writes, return_exceptions=True)
+    assert await shard.put("after")
+    there = shard.store.reader.get([f"d{n}" for n in range(1, 200, 2)])
+    assert None not in there

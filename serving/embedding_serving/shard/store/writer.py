@@ -105,20 +105,21 @@ class Writer:
                 self._run(group)
 
     def _gather(self) -> tuple[list[_Job], bool]:
-        first = self._jobs.get()
-        if first is None:
-            return [], False
-        group, changes = [first], first.changes
-        while changes < GROUP_CHANGES:
+        """What waits; without those whose callers have gone away. From here on none can."""
+        job = self._jobs.get()
+        group: list[_Job] = []
+        changes = 0
+        while job is not None:
+            if job.future.set_running_or_notify_cancel():
+                group.append(job)
+                changes += job.changes
+            if changes >= GROUP_CHANGES:
+                return group, True
             try:
                 job = self._jobs.get_nowait()
             except queue.Empty:
-                break
-            if job is None:
-                return group, False
-            group.append(job)
-            changes += job.changes
-        return group, True
+                return group, True
+        return group, False
 
     def _run(self, group: list[_Job]) -> None:
         started = time.perf_counter()
