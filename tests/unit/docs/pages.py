@@ -31,6 +31,11 @@ class Page:
         """The text without its blocks."""
         return _BLOCK.sub("", self.text)
 
+    @cached_property
+    def sentences(self) -> str:
+        """The prose without the code in it."""
+        return _CODE.sub("", self.prose)
+
     def blocks(self, *languages: str) -> list[str]:
         return [body for language, body in _BLOCK.findall(self.text) if language in languages]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 def arguments(files: list[Path], callee: str, position: int) -> set[str]:
     """Values of one positional argument in every call of `callee` (a name, or the end of a dotted one).
 
-    A name is looked up among the assignments of its file. Parameters, imported names and attributes of other objects are left
-    out: they repeat what another call has said. Raises AssertionError for anything else, so that nothing goes unseen.
+    A name is looked up among the assignments of its file. Parameters, imported names, attributes and items of other objects
+    are left out: they repeat what another call has said. Raises AssertionError for anything else, so that nothing goes unseen.
     """
     found: set[str] = set()
     for file in files:
@@ -37,7 +37,7 @@ def _values(node: ast.expr, tree: ast.Module, file: Path) -> Iterator[str]:
             yield from _values(orelse, tree, file)
         case ast.Name(id=name):
             yield from _assigned(name, tree, file)
-        case ast.Attribute():
+        case ast.Attribute() | ast.Subscript():
             return
         case _:
             raise AssertionError(f"{file}:{node.lineno}: {ast.unparse(node)} is not a literal")

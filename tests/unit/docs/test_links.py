@@ -62,4 +62,4 @@ def test_a_command_reads_files_that_exist(page: Page) -> None:
 
 def test_no_page_tells_of_a_day() -> None:
     for page in WRITTEN:
-        assert not re.search(r"\b20\d\d-\d\d-\d\d\b", page.prose), str(page)
+        assert not re.search(r"\b20\d\d-\d\d-\d\d\b", page.sentences), str(page)
