@@ -50,10 +50,16 @@ async def serve(settings: LocalSettings) -> int:
     """Runs until SIGTERM or SIGINT; answers 1, and says why, where it cannot start."""
     try:
         await _run(settings)
+    except _Stopped:
+        return 0
     except StartFailed as error:
         _say(f"local: {error.message}")
         return 1
     return 0
+
+
+class _Stopped(Exception):
+    """Told to stop before everything was ready."""
 
 
 async def _run(settings: LocalSettings) -> None:
@@ -195,8 +201,9 @@ async def _unless_ended(work: Any, roles: list[asyncio.Task[None]]) -> Any:
     if wanted.done():
         return wanted.result()
     wanted.cancel()
+    await asyncio.gather(wanted, return_exceptions=True)
     await asyncio.gather(*(role for role in roles if role.done()))
-    raise StartFailed(Outcome.UNAVAILABLE, "told to stop before everything was ready")
+    raise _Stopped
 
 
 async def _ready(session: aiohttp.ClientSession, port: int) -> None:

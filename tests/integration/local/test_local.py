@@ -141,3 +141,17 @@ def test_control_c_ends_it_cleanly(data: Path) -> None:
     with running(minilm_directory(), data) as local:
         local.process.send_signal(signal.SIGINT)
         assert local.process.wait(STOP_SECONDS) == 0
+
+
+def test_a_port_that_is_taken_is_said_and_nothing_else(data: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = ("--model", str(minilm_directory()), "--data-dir", str(data), "--port", str(taken.getsockname()[1]))
+        ended = subprocess.run(
+            command(*options),
+            capture_output=True,
+            timeout=START_SECONDS,
+            env={**os.environ, "EO_TERMINATION_PATH": "/dev/null"},
+        )
+    assert ended.returncode == 1
+    assert b"in use" in ended.stderr
+    assert b"Traceback" not in ended.stderr
