@@ -62,12 +62,12 @@ class Service:
         return self._lie == lie and self._draw.random() < 0.5
 
     def _lose(self, what: str) -> None:
-        if self._draw.random() < 0.1:
+        if self._draw.random() < 0.3:
             raise Unavailable(f"{what} was lost")
 
 
 async def drive(service: Service, seed: int) -> Ledger:
-    ledger = Ledger(service, seed, documents_each=10)
+    ledger = Ledger(service, seed, documents_each=10, again_seconds=0.001)
     running = asyncio.create_task(ledger.run())
     while not running.done() and ledger.counts.acknowledged < OPERATIONS:  # noqa: ASYNC110 - either may come first
         await asyncio.sleep(0.01)
