@@ -12,7 +12,7 @@ import pytest
 from embedding_serving.shard.store.records import StoreError
 from faults import recording
 from faults.disk import Disk
-from faults.lives import Life, Tuning, document_ids, examine
+from faults.lives import Life, Tuning, document_ids, examine, opened
 from faults.promises import Promises
 
 LONG = os.environ.get("FAULTS") == "long"
@@ -68,6 +68,25 @@ async def test_nothing_acknowledged_is_lost_in_a_power_cut(memory: Path) -> None
     cuts = sum([await chain(first + number, memory) for number in range(CHAINS)])
     print(f"{cuts} power cuts from seed {first}")
     assert cuts == CHAINS * LIVES * CUTS
+
+
+def test_a_volume_that_was_being_made_can_be_opened(memory: Path) -> None:
+    """At every record of the first start: it is empty, or whole."""
+    seed = int(os.environ.get("FAULTS_SEED", random.randrange(1 << 32)))
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    tuning = Tuning.drawn(draw)
+    work = memory / "work"
+    work.mkdir()
+    disk = Disk(work)
+    with recording.load().recording(work, memory / "log"):
+        opened(work / "writer", tuning).close()
+    for at, record in enumerate(recording.read(memory / "log"), 1):
+        disk.apply(record)
+        for number in range(3):
+            left = memory / f"left-{at}-{number}"
+            disk.survivor(draw, left)
+            opened(left / "writer", tuning).close()
 
 
 async def test_without_syncs_a_loss_is_found(memory: Path) -> None:

@@ -5,6 +5,7 @@ row away, so a row never changes, numbers rise with commits, and none is used tw
 """
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from ...filters import keywords
@@ -78,20 +79,24 @@ def connect(path: Path, *, writer: bool) -> sqlite3.Connection:
     return connection
 
 
-def create_or_check(connection: sqlite3.Connection, size_bytes: int) -> bool:
-    """Makes the tables on an empty file (answers True); else checks format and pages. Raises StoreCorrupt, StoreError."""
+def create_or_check(connection: sqlite3.Connection, size_bytes: int, initialise: Callable[[sqlite3.Connection], None]) -> None:
+    """On an empty file makes the tables and their first rows, all or nothing; else checks format and pages.
+
+    Raises StoreCorrupt, StoreError.
+    """
     try:
         (found,) = connection.execute("PRAGMA user_version").fetchone()
         if found == 0 and not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
-            connection.executescript(f"BEGIN IMMEDIATE; {DDL} {keywords.DDL} PRAGMA user_version = {FORMAT}; COMMIT;")
-            return True
+            connection.executescript(f"BEGIN IMMEDIATE; {DDL} {keywords.DDL} PRAGMA user_version = {FORMAT};")
+            initialise(connection)
+            connection.execute("COMMIT")
+            return
         if found != FORMAT:
             raise StoreError(f"the store has format {found} and this version reads {FORMAT}: run the version that wrote it")
         if size_bytes <= CHECKED_AT_OPEN_BYTES:
             check(connection)
     except sqlite3.DatabaseError as error:
         raise store_error(error) from error
-    return False
 
 
 def check(connection: sqlite3.Connection) -> None:

@@ -55,11 +55,8 @@ class Store:
         size = path.stat().st_size if path.exists() else 0
         connection = schema.connect(path, writer=True)
         try:
-            if schema.create_or_check(connection, size):
-                first = State(identity, Protocol(history=secrets.token_hex(8)), Counters())
-                connection.execute("BEGIN IMMEDIATE")
-                state.initialise(connection, first)
-                connection.execute("COMMIT")
+            first = State(identity, Protocol(history=secrets.token_hex(8)), Counters())
+            schema.create_or_check(connection, size, lambda new: state.initialise(new, first))
             loaded = state.load(connection, identity)
             declared = Fields.declare(connection, fields, loaded.position)
         except sqlite3.DatabaseError as error:
