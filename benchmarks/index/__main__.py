@@ -23,7 +23,7 @@ from embedding_serving.shard.ann.scoring import best, score_range
 
 DIMENSIONS = 384
 QUERIES = 1_000
-TRUTHS = 200
+TRUTHS = 100
 UPSERTS_PER_SECOND = 5_000
 BATCH = 50
 ROUNDS = 3

@@ -12,14 +12,14 @@ from .depths import Depths, Look
 from .engines import EngineSpec, FaissEngine, max_effort
 from .scoring import score_slots
 
-RANKS = (10, 100, 1000, 5000)
-QUERIES = {10: 200, 100: 100, 1000: 32, 5000: 16}
+RANKS = (10, 100, 300, 1000, 5000)
+QUERIES = {10: 200, 100: 100, 300: 50, 1000: 24, 5000: 12}
 CODE_FLOOR = 200
 """Fewest candidates of an engine of codes: what the sample did not show costs 10 us of insurance."""
 VECTOR_FLOOR = 64
 HEADROOM = 1.15
 TRUTH_ROWS = 65_536
-MAX_DEPTH_PER_RANK = 25
+MAX_DEPTH_PER_RANK = 40
 MIN_MAX_DEPTH = 10_000
 DEEP_GOAL = 0.985
 """Enough for the ranks beyond the first, which filters and long lists of results need; below it they are scanned."""
