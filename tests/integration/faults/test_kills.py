@@ -21,6 +21,8 @@ SPARING_KILLS = 240 if LONG else 30
 BLIND_KILLS = 80 if LONG else 10
 LOST_VOLUMES = 12 if LONG else 3
 LEAST_ACKNOWLEDGED = 200
+OPERATOR_SECONDS = 6.0
+"""At most so long the operator takes to see an empty writer: longer than a follower's pause between two attempts."""
 
 
 @pytest.fixture
@@ -88,6 +90,7 @@ async def test_a_lost_volume_of_a_writer_loses_nothing_that_a_follower_acknowled
                 writer.kill()
                 writer.lose_volume()
                 await asyncio.to_thread(writer.start)
+                await asyncio.sleep(draw.random() * OPERATOR_SECONDS)
                 await asyncio.to_thread(service.refill_writer, shard)
                 await settled(service, shard)
         print(f"{LOST_VOLUMES} volumes lost")
