@@ -97,7 +97,8 @@ class Planner:
         return Found(*best(places + start, scores[places], k))
 
     def _approximate(self, queries: Vectors, k: int, allowed: Rows | None, main: Main) -> list[Found]:
-        share = min(1.0, (self.view.slots.live if allowed is None else len(allowed)) / self.view.slots.count)
+        rows = self.view.slots.live if allowed is None else len(allowed)
+        share = min(1.0, rows / self.view.slots.count)
         ranks = np.full(len(queries), k / share * (1 + UNEVEN * (1 - share)))
         answers: list[Found | None] = [None] * len(queries)
         for _ in range(MAX_ROUNDS):
@@ -105,6 +106,8 @@ class Planner:
             if not waiting:
                 break
             rank = float(ranks[waiting].max())
+            if main.depths.at(rank)[0] >= rows:
+                break  # As many candidates as there are rows to scan.
             candidates = self._candidates(queries[waiting], rank, main)
             for number, slots in zip(waiting, candidates, strict=True):
                 fetched = int(np.count_nonzero(slots >= 0))
