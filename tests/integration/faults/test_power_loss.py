@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from embedding_serving.shard.store.records import StoreError
 from faults import recording
 from faults.disk import Disk
 from faults.lives import Life, Tuning, document_ids, examine, opened
+from faults.memory import made
 from faults.promises import Promises
 
 LONG = os.environ.get("FAULTS") == "long"
@@ -26,9 +26,9 @@ OPERATIONS_EACH = 6
 @pytest.fixture
 def memory() -> Iterator[Path]:
     """A directory whose syncs cost nothing: what a sync means here is up to the recording."""
-    place = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="powerloss-", dir=place) as directory:
-        yield Path(directory)
+    directory = made()
+    yield directory
+    shutil.rmtree(directory)
 
 
 async def chain(seed: int, memory: Path, synchronous: str = "FULL") -> int:

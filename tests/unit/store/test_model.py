@@ -5,7 +5,6 @@ import itertools
 import os
 import random
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from embedding_serving.shard.matches import Matches
 from embedding_serving.shard.store.records import Change, Document, Identity, Lease, Op, Refused, WriteBatch, WriteResult
 from embedding_serving.shard.store.store import Store
 from faults.audit import audit
+from faults.memory import made
 from fixtures import filter_oracle
 from fixtures.shard_model import Held, Model, Wanted
 
@@ -83,8 +83,7 @@ class Copy:
 class ShardAgainstModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        self.directory = Path(tempfile.mkdtemp(prefix="model-", dir=place))
+        self.directory = made()
         self.runner = asyncio.Runner()
         self.model = Model()
         self.shard = self.opened("shard")
@@ -319,7 +318,7 @@ def test_the_shard_answers_as_its_model_does() -> None:
     run_state_machine_as_test(
         seed(chosen)(ShardAgainstModel),
         settings=settings(
-            max_examples=2_000 if LONG else 120,
+            max_examples=2_000 if LONG else 90,
             stateful_step_count=80 if LONG else 35,
             deadline=None,
             phases=[Phase.generate] if not LONG else list(Phase),
