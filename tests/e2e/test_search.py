@@ -87,16 +87,15 @@ def test_an_index_changes_in_place_while_it_serves(space: Space) -> None:
     ready(space)
     with client(space, "docs") as http:
         post(http, "/v1/documents", {"documents": vectors()})
-        space.apply_index(
-            "docs", dimensions=DIMENSIONS, replicas=2, index={"type": "HNSW"}, fields=[{"name": "name", "type": "Keyword"}]
-        )
+        changed: dict[str, Any] = {"index": {"type": "HNSW"}, "fields": [{"name": "name", "type": "Keyword"}]}
+        space.apply_index("docs", dimensions=DIMENSIONS, replicas=2, **changed)
         space.wait_for("two copies", lambda: _copies(space) == 2, 120)
         ready(space, service=None)
         assert ids(http, vector=VECTORS["north"], k=2) == ["north", "west"]
         assert ids(http, vector=VECTORS["north"], k=2, filter={"must": [{"key": "name", "match": {"value": "south"}}]}) == [
             "south"
         ]
-        space.apply_index("docs", dimensions=DIMENSIONS, replicas=1)
+        space.apply_index("docs", dimensions=DIMENSIONS, replicas=1, **changed)
         space.wait_for("one copy", lambda: _copies(space) == 1, 120)
         assert ids(http, vector=VECTORS["south"], k=1) == ["south"]
     refused = space.kubectl(
