@@ -5,6 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from embedding_serving.contract.index import Acknowledge, Distance, FieldType, IndexType
+
 from .autoscaling import Autoscaling
 from .cel import Rule, list_map
 from .quantity import PositiveQuantity
@@ -13,36 +15,6 @@ from .resource import Part, Resource
 from .shared import ModelReference, PodOverrides, Resources
 from .values import ObjectName
 from .vectorindexstatus import VectorIndexStatus
-
-
-class Distance(StrEnum):
-    COSINE = "Cosine"
-    DOT = "Dot"
-    EUCLIDEAN = "Euclidean"
-
-
-class Acknowledge(StrEnum):
-    WRITER = "Writer"
-    FOLLOWER = "Follower"
-
-
-class IndexType(StrEnum):
-    AUTO = "Auto"
-    FLAT = "Flat"
-    IVF_FLAT = "IVFFlat"
-    IVF_PQ = "IVFPQ"
-    PQ_FAST_SCAN = "PQFastScan"
-    HNSW = "HNSW"
-    SCANN = "ScaNN"
-
-
-class FieldType(StrEnum):
-    KEYWORD = "Keyword"
-    INTEGER = "Integer"
-    NUMBER = "Number"
-    BOOLEAN = "Boolean"
-    DATE_TIME = "DateTime"
-    TEXT = "Text"
 
 
 class IndexParameters(Part):

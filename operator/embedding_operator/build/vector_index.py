@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from embedding_serving.contract.index import Acknowledge, Distance, FieldIndex, FieldType, IndexOptions, IndexType
+from embedding_serving.contract.index import Distance, FieldIndex, IndexOptions
 from embedding_serving.contract.reports import HEALTH_PATH, READY_PATH
 from embedding_serving.contract.route import ROUTE_KEY, GenerationRoute, Route
 from embedding_serving.contract.settings import API_PORT, DATA_DIR, FRAME_PORT, ShardSettings
@@ -248,13 +248,13 @@ def _settings(index: VectorIndex, generation: GenerationRoute, number: int, at: 
         dimensions=generation.dimensions,
         distance=generation.distance,
         text_required=spec.model_ref is not None,
-        acknowledge=Acknowledge(spec.acknowledge),
+        acknowledge=spec.acknowledge,
         index_options=_options(index),
-        fields=tuple(FieldIndex(name=field.name, type=FieldType(field.type)) for field in spec.fields),
+        fields=tuple(FieldIndex(name=field.name, type=field.type) for field in spec.fields),
     )
 
 
 def _options(index: VectorIndex) -> IndexOptions:
     wanted = index.spec.index
     given: dict[str, Any] = wanted.parameters.model_dump(exclude_none=True)
-    return IndexOptions(type=IndexType(wanted.type), target_recall_percent=wanted.target_recall_percent, **given)
+    return IndexOptions(type=wanted.type, target_recall_percent=wanted.target_recall_percent, **given)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from embedding_serving.contract.index import Distance
 from embedding_serving.contract.model import Task
 from embedding_serving.contract.route import Phase, Route, client_fingerprint
 
@@ -35,7 +34,7 @@ def wanted_space(s: IndexSnapshot) -> Space | Finding:
     spec = s.index.spec
     if spec.model_ref is None:
         dimensions = spec.dimensions or 0
-        return Space(client_fingerprint(dimensions, Distance(spec.distance)), dimensions)
+        return Space(client_fingerprint(dimensions, spec.distance), dimensions)
     name, model = spec.model_ref.name, s.model
     if model is None:
         text = f"EmbeddingModel {name} does not exist in this namespace: apply it, or correct spec.modelRef.name"
@@ -62,7 +61,7 @@ def first_route(s: IndexSnapshot) -> Route | Finding:
             shards=s.index.spec.shards,
             fingerprint=space.fingerprint,
             dimensions=space.dimensions,
-            distance=Distance(s.index.spec.distance),
+            distance=s.index.spec.distance,
             model=space.model,
             revision=space.revision,
         )

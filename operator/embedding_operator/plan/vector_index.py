@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from embedding_serving.contract.admin import Mode, Release
+from embedding_serving.contract.index import IndexType
 from embedding_serving.contract.route import Route
 
 from ..api.quantity import amount
-from ..api.vectorindex import IndexType
 from ..build import names, objects
 from ..build import vector_index as build
 from ..build.vector_index import Volume

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedding_serving.contract.admin import ShardInfo
+from embedding_serving.contract.index import Acknowledge
 
-from ..api.vectorindex import Acknowledge
 from ..api.vectorindexstatus import VectorIndexStatus
 from ..build import names
 from ..resources import Manifest

@@ -152,12 +152,6 @@ class Reader:
             remembered = [request for request in (_part(one, lower, upper) for one in remembered) if request.results]
         return Page(history, cursor, upto, position, wanted, remembered)
 
-    def failed(self, limit: int) -> list[tuple[str, str]]:
-        """Ids of documents that could not be embedded, and why."""
-        with self._view() as db:
-            found = db.execute("SELECT id, failure FROM rows WHERE failure IS NOT NULL LIMIT ?", (limit,))
-            return [(str(id_), str(failure)) for id_, failure in found]
-
     def check(self) -> None:
         """Reads every page. Raises StoreCorrupt."""
         with self._view() as db:

@@ -4,8 +4,6 @@ import sqlite3
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import Field
-
 from ...contract.admin import Mode
 from ...contract.model import Frozen
 from ...contract.route import Route
@@ -58,7 +56,6 @@ class Counters(Frozen):
     documents: int = 0
     tombstones: int = 0
     failed: int = 0
-    purged_to: int = Field(default=0, description="Tombstones and requests up to here may be gone.")
 
     @property
     def position(self) -> int:

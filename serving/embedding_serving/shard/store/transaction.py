@@ -95,7 +95,6 @@ class Transaction:
         self._documents = counters.documents
         self._tombstones = counters.tombstones
         self._failed = counters.failed
-        self._purged_to = counters.purged_to
 
     # --- what a client asks for ---
 
@@ -157,8 +156,6 @@ class Transaction:
             (lowest, SWEPT_AT_ONCE),
         ).rowcount
         self._tombstones -= tombstones
-        if gone or tombstones:
-            self._purged_to = max(self._purged_to, lowest)
         return int(gone + tombstones)
 
     def index_fields(self, fields: Mapping[str, tuple[int, FieldType]], above: int, upto: int) -> int:
@@ -204,7 +201,6 @@ class Transaction:
                 "documents": self._documents,
                 "tombstones": self._tombstones,
                 "failed": self._failed,
-                "purged_to": self._purged_to,
             }
         )
         dimensions = self.state.identity.dimensions

@@ -93,10 +93,6 @@ class Writer:
             self._thread.join()
         self._db.close()
 
-    def run_group(self, jobs: list[tuple[Callable[[Transaction], Any], "Future[Any]"]]) -> None:
-        """One transaction of these jobs, in the caller's thread: the heart of `_work`, and all that a simulation needs."""
-        self._run([_Job(run, future, 1) for run, future in jobs])
-
     def _work(self) -> None:
         going = True
         while going:
