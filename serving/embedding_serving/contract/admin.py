@@ -87,8 +87,10 @@ class Seal(Message):
 class FeedSource(Frozen):
     """A feed to pull. `host` is `name:port` of the frame server; `lower`, `upper` the part of the ring that is wanted.
 
-    `with_vectors`: take the source's vectors along (a copy of the same vector space) instead of embedding texts.
-    `position`: where to begin in a feed that was not followed before.
+    `with_vectors`: take the source's vectors along (a copy of the same vector space) instead of embedding texts;
+    otherwise `encoder` is the base URL of what makes vectors of the reader's own space.
+    `position`: where to begin in a feed that was not followed before. `consumer` and `nonce`: of the lease that the source
+    has opened for this reader at that position; absent where the reader opens one itself, at 0.
     """
 
     shard: int
@@ -98,14 +100,32 @@ class FeedSource(Frozen):
     upper: int = 1 << 64
     with_vectors: bool = False
     position: int = Field(default=0, ge=0)
+    encoder: str | None = None
+    consumer: str | None = None
+    nonce: str | None = None
 
 
 class Follow(Message):
+    """Read these feeds, and no others; none = stand still. Not for a shard that takes writes or is frozen."""
+
     sources: tuple[FeedSource, ...]
 
 
+class Pace(Message):
+    """How fast rows are embedded: at most so many a second; 0 = pause, absent = as fast as the encoder takes them.
+
+    Not durable: it is told again where `ShardInfo.build` says otherwise.
+    """
+
+    rows_per_second: float | None = Field(default=None, ge=0)
+
+
+class Readmit(Message):
+    """For a follower that was retired: its generation takes writes again, so that it may answer reads again."""
+
+
 class Prepare(Message):
-    """Freeze at exactly these source positions, when the digests agree."""
+    """Freeze at these source positions or beyond, when the digests agree; leases for the way back are opened here."""
 
     sources: tuple[ShardPosition, ...]
     digest: str | None = None
@@ -160,6 +180,31 @@ class FollowerState(Frozen):
     seconds_since_seen: float | None = None
 
 
+class FailedDocument(Frozen):
+    """A document that is kept without a vector, and why."""
+
+    id: str
+    reason: str
+
+
+class BuildState(Frozen):
+    """A shard that embeds what it reads. rows_per_second: over the last half minute; rows and tokens since it started."""
+
+    rows: int = 0
+    tokens: int = 0
+    rows_per_second: float = 0.0
+    pace: float | None = Field(default=None, description="What Pace said last.")
+    failed: tuple[FailedDocument, ...] = Field(default=(), description="Some of the documents without a vector.")
+    message: str | None = Field(default=None, description="What holds it up.")
+
+
+class FenceState(Frozen):
+    """The fence that stands: epoch of the message, and the last position of the feed below it."""
+
+    epoch: int
+    position: int
+
+
 class IndexState(Frozen):
     """The approximate index of a shard at work. recall: share of the true 10 nearest in sampled queries, 0 to 1."""
 
@@ -186,7 +231,11 @@ class ShardInfo(Frozen):
     epoch: int
     mode: Mode
     sealed: bool = False
-    prepared: int | None = None
+    prepared: int | None = Field(default=None, description="Epoch at which it was frozen.")
+    prepared_at: int | None = Field(default=None, description="Its own position then.")
+    fenced: FenceState | None = None
+    lifted: int | None = Field(default=None, description="Epoch of the last fence that it lifted by itself.")
+    opened_at: int = Field(default=0, description="Epoch at which it last began to take writes; 0 = never.")
     retired: bool = False
     ready: bool
     position: int
@@ -199,6 +248,7 @@ class ShardInfo(Frozen):
     lost: bool = Field(default=False, description="The volume is new or restored: quarantined until admitted again.")
     sources: tuple[SourceState, ...] = ()
     followers: tuple[FollowerState, ...] = ()
+    build: BuildState | None = None
     index: IndexState | None = None
     fault: str | None = Field(
         default=None, description="Why it does not take writes or serve: a Refusal; the remedy is in message."

@@ -1,7 +1,9 @@
 """A shard's part of a VectorIndex: what is kept, how it is compared, and how a document finds its shard."""
 
 import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any, NamedTuple, Self
 
 from pydantic import Field
 
@@ -10,6 +12,21 @@ from .model import Frozen
 MAX_ID_BYTES = 512
 MAX_TEXT_BYTES = 1 << 20
 MAX_METADATA_BYTES = 64 << 10
+
+
+class IndexName(NamedTuple):
+    """Whose data a pod holds. Addresses are given to other pods, and indexes of one model share generations and vector space."""
+
+    namespace: str
+    index: str
+
+    @classmethod
+    def said(cls, hello: Mapping[str, Any]) -> Self:
+        """What a shard says of itself in its hello."""
+        return cls(str(hello.get("namespace")), str(hello.get("index")))
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.index}"
 
 
 class Distance(StrEnum):

@@ -23,6 +23,47 @@ class Phase(StrEnum):
     REOPENING = "Reopening"
     """Aborting, or admitting shards of the writer generation that were found closed: epoch + 1, then unfence all."""
     COLLECTING = "Collecting"
+    """The other generation goes, objects and volumes."""
+
+
+class Verdict(Frozen):
+    """What the gate before promotion found. Shares are from 0 to 1; what was not checked is absent."""
+
+    passed: bool
+    recall: float | None = None
+    overlap: float | None = None
+    golden_hit: float | None = None
+    latency_increase_percent: float | None = None
+    message: str = ""
+
+
+class Rebuild(Frozen):
+    """What is known of a rebuild that pods do not know: on record with the decisions that follow from it.
+
+    `input_hash` names what `generation` is built from. Times are RFC 3339, empty where it did not happen yet.
+    """
+
+    id: str
+    generation: int = Field(description="The one that is built, or was; the other one of the route is what it replaces.")
+    input_hash: str
+    causes: tuple[str, ...] = ()
+    started: str = ""
+    verdict: Verdict | None = None
+    verified: str = ""
+    canary_step: int = Field(default=0, description="Steps of spec.rebuild.canary that were entered.")
+    canary_since: str = ""
+    fenced: str = Field(default="", description="When the fence of this epoch was decided upon.")
+    retired: bool = Field(default=False, description="Committed, and no pod of the former writer answers any more.")
+    attempts: int = Field(default=0, description="Fences that were called off since the last one that held.")
+
+
+class Refused(Frozen):
+    """Inputs that nothing is built from until they change or a retry is asked for. reason: CamelCase."""
+
+    input_hash: str
+    generation: int
+    reason: str
+    message: str = ""
 
 
 class ShardPosition(Frozen):
@@ -49,6 +90,8 @@ class GenerationRoute(Frozen):
     model: str | None = None
     revision: str | None = None
     encoder: str | None = None
+    storage_class: str | None = None
+    token: str = Field(default="", description="Value of the `rebuild` annotation, or the due time, that it was made for.")
 
     @property
     def shards(self) -> int:
@@ -68,8 +111,9 @@ class Route(Frozen):
     weights: dict[int, int] = Field(description="Share of reads in percent for each generation that answers them.")
     next_generation: int
     generations: tuple[GenerationRoute, ...] = Field(min_length=1)
-    rebuild_id: str = ""
-    refused_input_hash: str | None = None
+    resume: Phase = Field(default=Phase.STABLE, description="In Reopening: the phase that follows.")
+    rebuild: Rebuild | None = None
+    refused: Refused | None = None
     sources: tuple[ShardPosition, ...] = ()
     targets: tuple[ShardPosition, ...] = ()
     since: str = Field(default="", description="When the writer became active, RFC 3339.")

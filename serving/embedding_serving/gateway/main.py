@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import aiohttp
 
 from .. import __version__
 from ..contract.admin import audience
+from ..contract.index import IndexName
 from ..contract.reports import Outcome
 from ..contract.settings import GatewaySettings
 from ..failure import StartFailed
@@ -85,29 +87,34 @@ class Gateway:
         return self.draining
 
 
+class _Index:
+    """One index that is searched here: its route, and the pods that the route names."""
+
+    def __init__(self, settings: GatewaySettings, name: str, route_dir: str, metrics: Metrics) -> None:
+        self.fleet = Fleet(settings.pod, IndexName(settings.namespace, name))
+        self.routes = Routes(name, settings.namespace, Path(route_dir), self._told)
+        self._metrics = metrics
+
+    def _told(self) -> None:
+        route = self.routes.current
+        if route is not None:
+            self.fleet.keep(route.generations)
+            self._metrics.route(route.index, generation=route.writer, epoch=route.epoch, seq=route.seq)
+
+
 @contextlib.asynccontextmanager
 async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
     """Everything behind the ports: routes and keys are followed, pods connected. Raises StartFailed."""
     metrics = Metrics()
     store = _shared_store(settings, metrics)
-    fleet = Fleet(settings.pod, metrics)
-    indexes: list[Routes] = []
-
-    def told() -> None:
-        named = [one for routes in indexes if routes.current for one in routes.current.generations]
-        fleet.keep(named)
-        for routes in indexes:
-            if routes.current:
-                route = routes.current
-                metrics.route(routes.index, generation=route.writer, epoch=route.epoch, seq=route.seq)
-
-    indexes.append(Routes(settings.index, settings.namespace, Path(settings.route_dir), told))
+    indexes = [_Index(settings, settings.index, settings.route_dir, metrics)]
     if settings.fallback_index is not None:
-        indexes.append(Routes(settings.fallback_index, settings.namespace, Path(settings.fallback_route_dir), told))
+        indexes.append(_Index(settings, settings.fallback_index, settings.fallback_route_dir, metrics))
+    metrics.before_scrape(lambda: metrics.breakers(itertools.chain.from_iterable(index.fleet.breakers() for index in indexes)))
     keys = ApiKeys(Path(settings.keys_dir) if settings.keys_dir else None)
     connector = aiohttp.TCPConnector(limit=0, use_dns_cache=False, keepalive_timeout=60)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False) as session:
-        service = _service(settings, indexes, fleet, session, metrics, keys, store)
+        service = _service(settings, indexes, session, metrics, keys, store)
         limiter = RateLimiter(
             requests_per_minute=settings.requests_per_minute,
             requests_at_once=settings.burst,
@@ -115,18 +122,19 @@ async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             shared=store,
             shared_only=settings.deny_without_redis and store is not None,
         )
-        gateway = Gateway(settings, service, keys, limiter, indexes)
-        for routes in indexes:
-            await routes.read_file()
+        gateway = Gateway(settings, service, keys, limiter, [index.routes for index in indexes])
+        for index in indexes:
+            await index.routes.read_file()
         await keys.read()
-        watches = [asyncio.create_task(routes.watch()) for routes in indexes]
+        watches = [asyncio.create_task(index.routes.watch()) for index in indexes]
         watches.append(asyncio.create_task(keys.watch()))
         try:
             yield gateway
         finally:
             for watch in watches:
                 watch.cancel()
-            fleet.close()
+            for index in indexes:
+                index.fleet.close()
             await service.cache.close()
             if store is not None:
                 await store.close()
@@ -134,8 +142,7 @@ async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
 
 def _service(
     settings: GatewaySettings,
-    indexes: list[Routes],
-    fleet: Fleet,
+    indexes: list[_Index],
     session: aiohttp.ClientSession,
     metrics: Metrics,
     keys: ApiKeys,
@@ -143,13 +150,14 @@ def _service(
 ) -> Service:
     fanout, encoders = Fanout(metrics), Encoders(session, metrics)
     reranker = Reranker(settings.reranker, settings.rerank_timeout_seconds, session) if settings.reranker else None
-    searchers = [Searcher(routes, fleet, fanout, encoders, reranker) for routes in indexes]
-    routes = indexes[0]
+    searchers = [Searcher(index.routes, index.fleet, fanout, encoders, reranker) for index in indexes]
+    routes, fleet = indexes[0].routes, indexes[0].fleet
     return Service(
         settings=settings,
         limits=Limits.of(settings),
         routes=routes,
         fleet=fleet,
+        fleets=[index.fleet for index in indexes],
         searcher=searchers[0],
         fallback=searchers[1] if len(searchers) > 1 else None,
         writes=Writes(routes, fleet, encoders, metrics),

@@ -9,16 +9,16 @@ import contextlib
 import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 from ..contract.admin import Mode, Role
-from ..contract.index import FieldType
+from ..contract.index import FieldType, IndexName
 from ..contract.route import GenerationRoute
 from ..contract.settings import FRAME_PORT
 from ..wire.client import AnswerFuture, Connection
 from ..wire.errors import CallFailed
 from .addresses import Address, Resolve, resolve
 from .breaker import Breaker
-from .metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -68,17 +68,33 @@ class Pod:
         return self.connection.send(head, tail, timeout=timeout)
 
 
+class _Identity(NamedTuple):
+    """What a pod must be for its answers to count: all of it, because addresses are used again."""
+
+    index: IndexName
+    generation: Any
+    shard: Any
+    fingerprint: Any
+
+    @classmethod
+    def said(cls, hello: Mapping[str, Any]) -> Self:
+        return cls(IndexName.said(hello), hello.get("generation"), hello.get("shard"), hello.get("fingerprint"))
+
+    def __str__(self) -> str:
+        return f"{self.index}, generation {self.generation}, shard {self.shard}, fingerprint {self.fingerprint}"
+
+
 class Copies:
     """The pods of one shard of one generation."""
 
-    def __init__(self, pin: GenerationRoute, shard: int, peer: str, look_up: Resolve) -> None:
+    def __init__(self, index: IndexName, pin: GenerationRoute, shard: int, peer: str, look_up: Resolve) -> None:
         self.generation = pin.generation
         self.shard = shard
         self.host = pin.hosts[shard]
         self.position = 0
         """The latest position of the writer's feed that this gateway knows of."""
         self.pods: dict[Address, Pod] = {}
-        self._fingerprint = pin.fingerprint
+        self._identity = _Identity(index, pin.generation, shard, pin.fingerprint)
         self._peer = peer
         self._look_up = look_up
         self._kicked = asyncio.Event()
@@ -171,12 +187,10 @@ class Copies:
 
     async def _connect(self, pod: Pod) -> None:
         connection = await Connection.connect(*pod.address, peer=self._peer, timeout=HELLO_SECONDS)
-        hello = connection.hello
-        mine = (self.generation, self.shard, self._fingerprint)
-        theirs = (hello.get("generation"), hello.get("shard"), hello.get("fingerprint"))
-        if mine != theirs:
+        found = _Identity.said(connection.hello)
+        if found != self._identity:
             connection.close()
-            pod.failure = f"it is of generation {theirs[0]}, shard {theirs[1]}, fingerprint {theirs[2]}"
+            pod.failure = f"it is of {found}"
             return
         pod.connection, pod.breaker, pod.failure = connection, Breaker(), ""
         log.info("connected", extra={"pod": pod.name, "generation": self.generation, "shard": self.shard})
@@ -185,9 +199,9 @@ class Copies:
 class Shards:
     """The shards of one generation."""
 
-    def __init__(self, generation: GenerationRoute, peer: str, look_up: Resolve) -> None:
+    def __init__(self, index: IndexName, generation: GenerationRoute, peer: str, look_up: Resolve) -> None:
         self.generation = generation
-        self.copies: Sequence[Copies] = [Copies(generation, shard, peer, look_up) for shard in range(generation.shards)]
+        self.copies: Sequence[Copies] = [Copies(index, generation, shard, peer, look_up) for shard in range(generation.shards)]
 
     def __len__(self) -> int:
         return len(self.copies)
@@ -209,15 +223,14 @@ class Shards:
 
 
 class Fleet:
-    """The shards of every generation that a current route names."""
+    """The shards of every generation that the current route of an index names."""
 
-    def __init__(self, peer: str, metrics: Metrics, look_up: Resolve = resolve) -> None:
-        self.metrics = metrics
+    def __init__(self, peer: str, index: IndexName, look_up: Resolve = resolve) -> None:
+        self._index = index
         self._peer = peer
         self._look_up = look_up
         self._known: dict[tuple[int, str, tuple[str, ...]], Shards] = {}
         self._last: Shards | None = None
-        metrics.before_scrape(lambda: metrics.breakers(self._breakers()))
 
     def shards(self, generation: GenerationRoute) -> Shards:
         last = self._last
@@ -226,12 +239,12 @@ class Fleet:
         key = _key(generation)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = Shards(generation, self._peer, self._look_up)
+            known = self._known[key] = Shards(self._index, generation, self._peer, self._look_up)
         known.generation, self._last = generation, known
         return known
 
     def keep(self, named: Sequence[GenerationRoute]) -> None:
-        """Connects to what the routes name, and lets go of the rest."""
+        """Connects to what the route names, and lets go of the rest."""
         for generation in named:
             self.shards(generation)
         keys = {_key(generation) for generation in named}
@@ -248,7 +261,8 @@ class Fleet:
     def close(self) -> None:
         self.keep([])
 
-    def _breakers(self) -> Iterator[tuple[int, int, str, bool]]:
+    def breakers(self) -> Iterator[tuple[int, int, str, bool]]:
+        """(generation, shard, pod, open) of every pod."""
         for copies, pod in self.pods():
             yield copies.generation, copies.shard, pod.name, pod.breaker.state != "closed"
 

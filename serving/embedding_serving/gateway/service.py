@@ -37,10 +37,13 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class Service:
+    """fleet: of the index that is searched first; fleets: of the fallback too."""
+
     settings: GatewaySettings
     limits: Limits
     routes: Routes
     fleet: Fleet
+    fleets: Sequence[Fleet]
     searcher: Searcher
     fallback: Searcher | None
     writes: Writes
@@ -125,7 +128,8 @@ class Service:
                 "outstanding": pod.outstanding,
                 "failure": pod.failure or None,
             }
-            for copies, pod in self.fleet.pods()
+            for fleet in self.fleets
+            for copies, pod in fleet.pods()
         ]
         return {"info": self.info().model_dump(exclude_none=True), "pods": pods}
 

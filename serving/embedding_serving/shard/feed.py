@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from ..contract.admin import Mode, Refusal
+from ..contract.index import IndexName
 from ..wire.client import Answer, Connection
 from ..wire.errors import CallFailed, WireError
 from .follower import Hello, Unreachable
@@ -64,6 +65,7 @@ class WireFeed:
         self._connection = connection
         said = connection.hello
         self.hello = Hello(
+            index=IndexName.said(said),
             generation=said["generation"],
             shard=said["shard"],
             fingerprint=said["fingerprint"],

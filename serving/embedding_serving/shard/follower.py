@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..contract.admin import FeedSource, Mode, Refusal, SourceState
+from ..contract.index import IndexName
 from .store.records import Lease, Page, Refused
 from .store.state import Source
 from .store.store import Store
@@ -35,6 +36,7 @@ class Unreachable(Exception):
 class Hello:
     """What a source says of itself."""
 
+    index: IndexName
     generation: int
     shard: int
     fingerprint: str
@@ -67,11 +69,16 @@ class _Progress:
 
 
 class Follower:
-    """`consumer`: the name of this copy in leases. `writer`: host to follow by one's own choice; None = only as told."""
+    """`consumer`: the name of this copy in leases. `index`: whose shard this is. `writer`: host to follow by one's own
+    choice; None = only as told.
+    """
 
-    def __init__(self, store: Store, consumer: str, connect: Connect, fill: Fill, writer: str | None = None) -> None:
+    def __init__(
+        self, store: Store, consumer: str, index: IndexName, connect: Connect, fill: Fill, writer: str | None = None
+    ) -> None:
         self._store = store
         self._consumer = consumer
+        self._index = index
         self._connect = connect
         self._fill = fill
         self._writer = writer
@@ -153,6 +160,7 @@ class Follower:
 
     async def _acceptable(self, feed: Feed, source: Source) -> bool:
         """Whether the source is what the store knows; a copy goes over to its writer's new history once it is admitted."""
+        self._require_ours(feed.hello, source.shard, source.host)
         if feed.hello.history == source.history:
             return True
         if self._writer is None or source.host != self._writer:
@@ -167,7 +175,18 @@ class Follower:
         """A new copy takes the history that its writer has."""
         if self._writer is not None:
             async with self._connect(self._writer) as feed:
+                self._require_ours(feed.hello, self._store.state.identity.shard, self._writer)
                 await self._store.follow(self._own(feed.hello.history))
+
+    def _require_ours(self, hello: Hello, shard: int, host: str) -> None:
+        """An address may have been given to another pod, whose history must not be taken for a new one of the source."""
+        identity = self._store.state.identity
+        is_ours = (hello.index, hello.shard) == (self._index, shard)
+        if host == self._writer:
+            is_ours = is_ours and (hello.generation, hello.fingerprint) == (identity.generation, identity.fingerprint)
+        if not is_ours:
+            what = f"{hello.index}, generation {hello.generation}, shard {hello.shard}"
+            raise Unreachable(f"{host} is another pod's address now: it is of {what}")
 
     def _own(self, history: str) -> FeedSource:
         identity = self._store.state.identity

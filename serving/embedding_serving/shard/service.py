@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..contract.admin import Answer, FollowerState, Message, Refusal, Role, ShardInfo
+from ..contract.index import IndexName
 from ..contract.settings import ShardSettings
 from ..filters import FilterError
 from ..wire.calls import Call, Handler, Reply
@@ -61,6 +62,7 @@ class ShardService:
         self._follower = Follower(
             store,
             settings.pod,
+            IndexName(settings.namespace, settings.index),
             partial(connect, peer=settings.pod),
             _fill,
             None if self.is_writer else _host(settings),
@@ -158,6 +160,8 @@ class ShardService:
         return Reply(
             {
                 "pod": self._settings.pod,
+                "namespace": self._settings.namespace,
+                "index": self._settings.index,
                 "role": self._role,
                 "ready": self.is_ready,
                 "generation": identity.generation,

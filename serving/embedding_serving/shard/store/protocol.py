@@ -18,6 +18,7 @@ from ...contract.admin import (
     Message,
     Mode,
     Prepare,
+    Readmit,
     Refusal,
     Release,
     Retire,
@@ -131,6 +132,11 @@ def _prepare(state: State, message: Prepare) -> tuple[State, Answer]:
 
 def _retire(state: State, message: Retire) -> tuple[State, Answer]:
     state = _changed(state, retired=message.route)
+    return state, _answer(state)
+
+
+def _readmit(state: State, message: Readmit) -> tuple[State, Answer]:
+    state = _changed(state, retired=None)
     return state, _answer(state)
 
 
@@ -249,6 +255,7 @@ _HANDLERS: dict[type[Message], Callable[[State, Any], tuple[State, Answer]]] = {
     Follow: _follow,
     Prepare: _prepare,
     Retire: _retire,
+    Readmit: _readmit,
     Activate: _activate,
     Unfence: _unfence,
     Release: _release,
