@@ -15,10 +15,10 @@ MAX_METADATA_BYTES = 64 << 10
 
 
 class IndexName(NamedTuple):
-    """Whose data a pod holds. Addresses are given to other pods, and indexes of one model share generations and vector space."""
+    """Whose data a pod holds. Addresses are used again, and indexes of one model have equal generations and vector spaces."""
 
     namespace: str
-    index: str
+    name: str
 
     @classmethod
     def said(cls, hello: Mapping[str, Any]) -> Self:
@@ -26,7 +26,7 @@ class IndexName(NamedTuple):
         return cls(str(hello.get("namespace")), str(hello.get("index")))
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.index}"
+        return f"{self.namespace}/{self.name}"
 
 
 class Distance(StrEnum):

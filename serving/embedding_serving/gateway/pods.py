@@ -71,7 +71,7 @@ class Pod:
 class _Identity(NamedTuple):
     """What a pod must be for its answers to count: all of it, because addresses are used again."""
 
-    index: IndexName
+    owner: IndexName
     generation: Any
     shard: Any
     fingerprint: Any
@@ -81,7 +81,7 @@ class _Identity(NamedTuple):
         return cls(IndexName.said(hello), hello.get("generation"), hello.get("shard"), hello.get("fingerprint"))
 
     def __str__(self) -> str:
-        return f"{self.index}, generation {self.generation}, shard {self.shard}, fingerprint {self.fingerprint}"
+        return f"{self.owner}, generation {self.generation}, shard {self.shard}, fingerprint {self.fingerprint}"
 
 
 class Copies:

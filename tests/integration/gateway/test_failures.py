@@ -193,7 +193,7 @@ def test_a_gateway_that_knows_no_route_says_so_and_waits(tmp_path: Path, operato
 
 def test_the_fallback_answers_while_the_first_index_cannot(tmp_path: Path, operator: Operator) -> None:
     first = generation(tmp_path / "first", operator)
-    second = generation(tmp_path / "second", operator)
+    second = generation(tmp_path / "second", operator, index="archive")
     for made in (first, second):
         (made.all[0].work).mkdir(parents=True, exist_ok=True)
     other = tmp_path / "other"

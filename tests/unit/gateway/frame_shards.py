@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from embedding_serving.contract.index import IndexName
 from embedding_serving.contract.route import GenerationRoute, Phase, Route
 from embedding_serving.gateway.metrics import Metrics
 from embedding_serving.gateway.pods import Fleet, Shards
@@ -27,6 +28,8 @@ class FrameShard:
     generation: int = 1
     shard: int = 0
     fingerprint: str = "f1"
+    index: str = "docs"
+    namespace: str = "test"
     role: str = "Writer"
     answers: dict[str, Callable[[Call], Any]] = field(default_factory=dict)
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -45,7 +48,8 @@ class FrameShard:
         return [head for head in self.asked if head["op"] == op]
 
     def _hello(self, call: Call) -> Reply:
-        return Reply(self._common() | {"pod": f"s{self.shard}-{self.role}", "role": self.role, "mode": "Open", "position": 0})
+        said = {"pod": f"s{self.shard}-{self.role}", "role": self.role, "mode": "Open", "position": 0}
+        return Reply(self._common() | said | {"namespace": self.namespace, "index": self.index})
 
     async def _handle(self, call: Call) -> Reply:
         self.asked.append(call.head)
@@ -102,7 +106,7 @@ async def world(copies: list[list[FrameShard]]) -> AsyncIterator[World]:
             one.shard = shard
             await one.start()
     metrics = Metrics()
-    fleet = Fleet("test", metrics)
+    fleet = Fleet("test", IndexName("test", "docs"))
     pin = Pin(1, 1, generation_of(copies), False)
     made = World(copies, fleet, metrics, pin)
     try:

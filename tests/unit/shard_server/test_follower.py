@@ -1,0 +1,109 @@
+"""A copy and the address of its writer, which another pod may answer at."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from embedding_serving.contract.admin import Mode
+from embedding_serving.contract.index import IndexName
+from embedding_serving.shard.follower import Follower, Hello, Unreachable
+from embedding_serving.shard.store.records import Identity, Lease, Page
+from embedding_serving.shard.store.store import Store
+
+OURS = IndexName("test", "docs")
+WRITER = Hello(index=OURS, generation=1, shard=0, fingerprint="f1", history="h1", mode=Mode.OPEN, position=0)
+DEADLINE_SECONDS = 10.0
+
+
+@dataclass
+class Address:
+    """A feed without rows, behind which the pod can change."""
+
+    hello: Hello = WRITER
+    connected: int = 0
+    pulled: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def connect(self, host: str) -> AsyncIterator["Address"]:
+        self.connected += 1
+        yield self
+
+    async def lease(self, lease: Lease) -> int:
+        return lease.position
+
+    async def pull(self, lease: Lease, history: str, **asked: object) -> Page:
+        said = self.hello
+        self.pulled.append(said.history)
+        if said != WRITER:
+            raise Unreachable("the pod went away")
+        await asyncio.sleep(0.01)
+        return Page(history, lease.position, lease.position, lease.position, [], [])
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to be"
+        await asyncio.sleep(0.005)
+
+
+async def fill(page: Page) -> Page:
+    return page
+
+
+@asynccontextmanager
+async def following(directory: Path, address: Address) -> AsyncIterator[tuple[Follower, Store]]:
+    store = Store.open(directory, Identity(generation=1, shard=0, shards=1, fingerprint="f1", dimensions=4))
+    store.start()
+    follower = Follower(store, "docs-g1-s0-1", OURS, address.connect, fill, "writer:8082")
+    running = asyncio.create_task(follower.run())
+    try:
+        yield follower, store
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        store.close()
+
+
+STRANGERS = [
+    replace(WRITER, history="h2", index=IndexName("test", "other")),
+    replace(WRITER, history="h2", index=IndexName("other", "docs")),
+    replace(WRITER, history="h2", shard=1),
+    replace(WRITER, history="h2", generation=2),
+    replace(WRITER, history="h2", fingerprint="f2"),
+]
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+async def test_a_new_copy_does_not_take_the_history_of_another_pods_shard(stranger: Hello, tmp_path: Path) -> None:
+    address = Address(stranger)
+    async with following(tmp_path, address) as (_, store):
+        await until(lambda: address.connected >= 3)
+        assert not store.state.sources
+        address.hello = WRITER
+        await until(lambda: [source.history for source in store.state.sources] == ["h1"])
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+async def test_a_copy_keeps_what_it_holds_while_another_pod_has_its_writers_address(stranger: Hello, tmp_path: Path) -> None:
+    address = Address()
+    async with following(tmp_path, address) as (follower, store):
+        await until(lambda: len(address.pulled) >= 2)
+        address.hello = stranger
+        before = address.connected
+        await until(lambda: address.connected >= before + 3)
+        (source,), (state,) = store.state.sources, follower.states()
+        assert source.history == "h1"
+        assert state.message is not None
+        assert str(stranger.index) in state.message
+        assert address.pulled.count("h2") <= 1  # what had been connected already
+        address.hello = WRITER
+        read = len(address.pulled)
+        await until(lambda: len(address.pulled) > read)
