@@ -34,6 +34,8 @@ from .state import DIGEST_MODULUS, Source, State
 
 NO_METADATA = "{}"
 SWEPT_AT_ONCE = 2_000
+HELD_CHARACTERS = 8 << 20
+"""Of texts that wait for the end of a transaction to be entered into, or taken out of, the keyword lists."""
 WHOLE_REQUEST = ""
 """Stands for a document's id in the results of a request that names none."""
 
@@ -89,6 +91,9 @@ class Transaction:
         self._retention = retention_ms
         self._added: dict[int, bytes] = {}
         self._removed: list[int] = []
+        self._texts_added: dict[int, str] = {}
+        self._texts_removed: dict[int, str] = {}
+        self._held_characters = 0
         counters = state.counters
         self._next_row = counters.next_row
         self._digest = counters.digest
@@ -194,6 +199,8 @@ class Transaction:
 
     def finish(self) -> tuple[State, Committed]:
         """The state to persist and publish, and what the approximate index has to learn."""
+        self._enter_vectors()
+        self._enter_texts()
         counters = self.state.counters.model_copy(
             update={
                 "next_row": self._next_row,
@@ -280,6 +287,8 @@ class Transaction:
         return bool(found.deleted) or (found.expires_at is not None and found.expires_at <= self._now)
 
     def _vector(self, row: int) -> bytes | None:
+        if row in self._added:
+            return self._added[row]
         found = self._db.execute("SELECT vector FROM vectors WHERE row = ?", (row,)).fetchone()
         return found[0] if found else None
 
@@ -299,9 +308,9 @@ class Transaction:
         self._digest += _digest(row.id, row.version, row.content_hash)
         self._enter(number, row.metadata, self._declared)
         if row.text:
-            self._db.execute(keywords.INSERT, (number, row.text))
+            self._texts_added[number] = row.text
+            self._hold(row.text)
         if row.vector is not None:
-            self._db.execute("INSERT INTO vectors VALUES (?, ?)", (number, row.vector))
             self._added[number] = row.vector
 
     def _remove(self, id_: str, found: _Found) -> None:
@@ -312,9 +321,9 @@ class Transaction:
         self._documents -= 1
         self._failed -= found.failure is not None
         self._digest -= _digest(id_, found.version, found.content_hash)
-        self._db.execute("DELETE FROM vectors WHERE row = ?", (found.row,))
-        if found.text:
-            self._db.execute(keywords.DELETE, (found.row, found.text))
+        if found.text and self._texts_added.pop(found.row, None) is None:
+            self._texts_removed[found.row] = found.text
+            self._hold(found.text)
         if self._declared and found.metadata != NO_METADATA:
             entries = field_entries(orjson.loads(found.metadata), self._declared)
             self._db.executemany(
@@ -331,6 +340,21 @@ class Transaction:
         self._db.executemany(
             "INSERT OR IGNORE INTO field_values VALUES (?, ?, ?)", [(field, value, number) for field, value in entries]
         )
+
+    def _enter_vectors(self) -> None:
+        self._db.executemany("DELETE FROM vectors WHERE row = ?", [(row,) for row in sorted(self._removed)])
+        self._db.executemany("INSERT INTO vectors VALUES (?, ?)", self._added.items())
+
+    def _hold(self, text: str) -> None:
+        self._held_characters += len(text)
+        if self._held_characters > HELD_CHARACTERS:
+            self._enter_texts()
+
+    def _enter_texts(self) -> None:
+        """FTS5 writes a segment whenever a row number is below the one before it: two at the end, not two a document."""
+        self._db.executemany(keywords.DELETE, sorted(self._texts_removed.items()))
+        self._db.executemany(keywords.INSERT, self._texts_added.items())
+        self._texts_removed, self._texts_added, self._held_characters = {}, {}, 0
 
     # --- requests ---
 
