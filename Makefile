@@ -28,7 +28,7 @@ image-torch: env ## Build the serving image with torch (GPU pods; 7 GB) and test
 	@$(PY) -m pytest tests -m torch_image --override-ini addopts="-ra --import-mode=importlib"
 
 ##@ Work on it
-test: lint ## Everything: lint, unit, integration, and the real cluster
+test: lint parts ## Everything: lint, unit, integration, and the real cluster
 	@$(PY) -m pytest
 
 test-unit: env ## What needs no cluster, no server and no network, in under a minute
@@ -63,6 +63,11 @@ lock: ## Resolve pyproject.toml into requirements/, pinned by hash
 	@requirements/lock
 
 ##@ Underneath
+# Built before the tests begin: on a bare machine it takes longer than any test may.
+parts: env ## What the end-to-end tests stand on, built once: the node, unless EO_CONTEXT names one, and the images
+	@test -n "$${EO_CONTEXT:-}" || $(PY) -m cluster up
+	@$(PY) -m images build
+
 env: $(VENV)/complete .cache ## The Python environment, cached by the hash of its lock
 
 # A killed installation leaves no `complete` and is made anew; two at once wait for each other.
@@ -80,4 +85,4 @@ $(VENV)/complete:
 help: ## This text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo cluster cluster-down images image-torch test test-unit test-integration test-e2e test-faults lint format generate bench lock env help
+.PHONY: demo cluster cluster-down images image-torch test test-unit test-integration test-e2e test-faults lint format generate bench lock parts env help
