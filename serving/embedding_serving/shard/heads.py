@@ -45,6 +45,9 @@ class Read(Space):
 
 
 class Search(Read):
+    """exact: compare with every vector, and say so in the answer; for measuring what the approximate index finds."""
+
+    exact: bool = False
     k: int = Field(ge=1, le=MAX_K)
     queries: int = Field(default=1, ge=1, le=MAX_QUERIES)
     filter: Any = None

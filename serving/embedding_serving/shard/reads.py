@@ -37,7 +37,9 @@ NO_ROW = -1
 
 
 class Searchable(Protocol):
-    def search(self, queries: Vectors, k: int, rows: Rows | None) -> tuple[Rows, NDArray[np.float32]]: ...
+    def search(
+        self, queries: Vectors, k: int, rows: Rows | None, *, exact: bool = False
+    ) -> tuple[Rows, NDArray[np.float32]]: ...
 
 
 class Told(NamedTuple):
@@ -81,7 +83,7 @@ class Reads:
         queries = self._queries(call.tail, head.queries)
         if head.consistency == "strong" and not self._searchable():
             raise Refused(Refusal.READ_ONLY, BEHIND)
-        lane = self.lanes["search" if head.filter is None else "filtered"]
+        lane = self.lanes["search" if head.filter is None and not head.exact else "filtered"]
         return self._read(call, head, lane, partial(self._search, head, queries), head.queries)
 
     def keywords(self, call: Call) -> Reply | Awaitable[Reply]:
@@ -152,16 +154,23 @@ class Reads:
     def _search(self, head: heads.Search, queries: Vectors) -> Reply:
         state = self._store.state
         allowed = None if head.filter is None else self._matches.rows(head.filter)
-        rows, scores = self._index.search(queries, head.k, allowed)
-        return self._found(head, rows, scores, state)
+        rows, scores = self._index.search(queries, head.k, allowed, exact=head.exact)
+        return self._found(head, rows, scores, state, {"exact": True} if head.exact else {})
 
     def _keywords(self, head: heads.Keywords) -> Reply:
         state = self._store.state
         rows, scores = self._store.reader.keywords(head.text, head.k, self._matches.filter_of(head.filter))
         return self._found(head, rows[None], scores[None], state)
 
-    def _found(self, head: heads.Search | heads.Keywords, rows: Rows, scores: NDArray[np.float32], state: State) -> Reply:
-        found: dict[str, Any] = {"n": rows.shape[1]}
+    def _found(
+        self,
+        head: heads.Search | heads.Keywords,
+        rows: Rows,
+        scores: NDArray[np.float32],
+        state: State,
+        said: dict[str, Any] | None = None,
+    ) -> Reply:
+        found: dict[str, Any] = {"n": rows.shape[1]} | (said or {})
         if head.documents:
             found["documents"] = self._hits(rows, head.include)
         return self._reply(found, (_bytes(rows, "<i8"), _bytes(scores, "<f4")), state)

@@ -54,6 +54,22 @@ def test_recall_is_what_was_asked_for_with_and_without_filters(open_index: Open,
     assert index.state().recall is not None
 
 
+def test_an_exact_search_compares_with_every_vector_whatever_the_index_finds(open_index: Open) -> None:
+    random = np.random.default_rng(12)
+    vectors, queries = _hard(random, COUNT), _hard(random, 20)
+    store = MemoryStore(DIMENSIONS)
+    store.commit(vectors, [])
+    options = IndexOptions(type=IndexType.IVF_FLAT, lists=200, target_recall_percent=1)
+    index = open_index(store, options=options, distance=Distance.COSINE, limits=Limits(check_seconds=0.01))
+    wait_until(lambda: built(index), "a build")
+    truth = np.argsort(-(queries @ vectors.T), axis=1)[:, :10] + 1
+    assert not np.array_equal(index.search(queries, 10)[0], truth), "the index would have found them all"
+    assert np.array_equal(index.search(queries, 10, exact=True)[0], truth)
+    allowed = np.arange(1, COUNT, 2, dtype=np.int64)
+    expected = allowed[np.argsort(-(queries @ vectors[allowed - 1].T), axis=1)[:, :10]]
+    assert np.array_equal(index.search(queries, 10, allowed, exact=True)[0], expected)
+
+
 def test_another_type_replaces_the_first_in_place_and_survives_a_restart(open_index: Open) -> None:
     store = MemoryStore()
     store.commit(clustered(np.random.default_rng(1), 400), [])

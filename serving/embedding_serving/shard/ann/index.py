@@ -112,20 +112,20 @@ class VectorIndex:
         one_thread()
         self._loaded.apply(rows, vectors, as_rows(removed_rows))
 
-    def search(self, queries: Vectors, k: int, rows: Rows | None = None) -> tuple[Rows, Scores]:
+    def search(self, queries: Vectors, k: int, rows: Rows | None = None, *, exact: bool = False) -> tuple[Rows, Scores]:
         """The k nearest live rows of each query, best first, of equal scores the older first.
 
-        queries float32 [n, dimensions]; rows: the only ones allowed (int64, ascending), or None. Returns int64 [n, k]
-        row numbers, -1 where there are no more, and float32 [n, k] scores (inner product, or minus squared L2), -inf there.
-        Raises ValueError where shapes don't fit.
+        queries float32 [n, dimensions]; rows: the only ones allowed (int64, ascending), or None; exact: every one of them is
+        compared. Returns int64 [n, k] row numbers, -1 where there are no more, and float32 [n, k] scores (inner product, or
+        minus squared L2), -inf there. Raises ValueError where shapes don't fit.
         """
         vectors = as_vectors(queries, self._dimensions)
         if k < 1:
             raise ValueError("k must be at least 1")
-        if rows is None:
+        if rows is None and not exact:
             self._recent.add(vectors)
         planner = Planner(self._loaded.view, self._distance, self._limits)
-        return planner.search(vectors, k, None if rows is None else as_rows(rows))
+        return planner.search(vectors, k, None if rows is None else as_rows(rows), exact=exact)
 
     def configure(self, options: IndexOptions) -> None:
         """Serves with the index at hand until that of the new options is built. Raises UnsupportedIndexTypeError."""

@@ -42,12 +42,13 @@ class Planner:
     distance: Distance
     limits: Limits
 
-    def search(self, queries: Vectors, k: int, allowed: Rows | None) -> tuple[Rows, Scores]:
+    def search(self, queries: Vectors, k: int, allowed: Rows | None, *, exact: bool = False) -> tuple[Rows, Scores]:
         """int64 [n, k] row numbers (-1 = none), float32 [n, k] scores (-inf = none)."""
         one_thread()
         rows = np.full((len(queries), k), NO_ROW, dtype=np.int64)
         scores = np.full((len(queries), k), WORST, dtype=np.float32)
-        for number, found in enumerate(self._answers(queries, k, allowed)):
+        answers = [self._everything(query, k, allowed) for query in queries] if exact else self._answers(queries, k, allowed)
+        for number, found in enumerate(answers):
             rows[number, : len(found.slots)] = self.view.slots.rows[found.slots]
             scores[number, : len(found.scores)] = found.scores
         return rows, scores
