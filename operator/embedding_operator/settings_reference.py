@@ -10,7 +10,14 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode
 
-from embedding_serving.contract.settings import EmbedSettings, GatewaySettings, LocalSettings, PrepareSettings, ShardSettings
+from embedding_serving.contract.settings import (
+    AnalyseSettings,
+    EmbedSettings,
+    GatewaySettings,
+    LocalSettings,
+    PrepareSettings,
+    ShardSettings,
+)
 
 from .settings import OperatorSettings
 
@@ -30,6 +37,11 @@ _SECTIONS: tuple[tuple[str, str, type[BaseSettings]], ...] = (
     ("Embed", "`python -m embedding_serving embed`: the container that serves it.", EmbedSettings),
     ("Shard", "`python -m embedding_serving shard`: one copy of one shard of an index.", ShardSettings),
     ("Gateway", "`python -m embedding_serving gateway`: the HTTP API of a SearchService.", GatewaySettings),
+    (
+        "Analyse",
+        "`python -m embedding_serving analyse`: the gate before a new generation serves, once in a Job.",
+        AnalyseSettings,
+    ),
     (
         "Local",
         "`python -m embedding_serving local`: all in one process. Each is an option as well: `--data-dir`.",

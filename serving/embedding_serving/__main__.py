@@ -1,10 +1,10 @@
-"""`python -m embedding_serving prepare | embed | shard | gateway | local`: one image, a command a role."""
+"""`python -m embedding_serving prepare | embed | shard | gateway | analyse | local`: one image, a command a role."""
 
 import os
 import sys
 from collections.abc import Callable
 
-ROLES = ("prepare", "embed", "shard", "gateway")
+ROLES = ("prepare", "embed", "shard", "gateway", "analyse")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,6 +36,10 @@ def _role(name: str) -> Callable[[], int]:
         from .gateway.main import main as gateway
 
         return gateway
+    if name == "analyse":
+        from .analyse.main import main as analyse
+
+        return analyse
     from .embed.main import main as embed
 
     return embed

@@ -1,5 +1,6 @@
 """Every setting of every role, one class a role. The operator renders them with `to_env`; a pod reads them by construction."""
 
+from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -8,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .index import Acknowledge, Distance, FieldIndex, IndexOptions
 from .model import EngineName, ModelOptions, SelfCheck, Source
+from .route import GenerationRoute
 
 ENV_PREFIX = "EO_"
 API_PORT = 8080
@@ -17,6 +19,8 @@ DATA_DIR = "/data"
 ROUTE_DIR = "/route"
 FALLBACK_ROUTE_DIR = "/fallback-route"
 KEYS_DIR = "/keys"
+GOLDEN_DIR = "/golden"
+GOLDEN_FILE = "queries.jsonl"
 WEIGHTS_DIR = "/weights"
 SOURCE_DIR = "/source"
 TERMINATION_PATH = "/dev/termination-log"
@@ -150,6 +154,33 @@ class GatewaySettings(PodSettings):
     rerank_candidates: int = Field(default=100, ge=1, description="Hits to order again.")
     rerank_timeout_seconds: float = Field(default=0.2, gt=0, description="The longest that re-ranking may take.")
     port: int = Field(default=API_PORT, description="API port.")
+
+
+class Check(StrEnum):
+    """What the gate before promotion measures."""
+
+    RECALL = "Recall"
+    OVERLAP = "Overlap"
+    LATENCY = "Latency"
+    GOLDEN = "Golden"
+
+
+class AnalyseSettings(RoleSettings):
+    """Role `analyse`: compare a generation that is to serve with the one that does, once."""
+
+    pod: str = Field(description="Name of the pod.")
+    namespace: str = Field(description="Namespace of the pod.")
+    index: str = Field(description="Name of the VectorIndex.")
+    blue: GenerationRoute = Field(description="The generation that serves.")
+    green: GenerationRoute = Field(description="The generation that is to serve.")
+    checks: tuple[Check, ...] = Field(description="What is measured: `Recall`, `Overlap`, `Latency`, `Golden`.")
+    sample_size: int = Field(default=200, ge=1, description="Documents of which queries are made.")
+    seed: int = Field(default=0, description="Which documents are drawn: the same seed draws the same ones.")
+    golden_path: str = Field(default=f"{GOLDEN_DIR}/{GOLDEN_FILE}", description="File with the golden queries.")
+    timeout_seconds: float = Field(default=30.0, gt=0, description="The longest that one question may take, retries included.")
+    deadline_seconds: float = Field(
+        default=1_800.0, gt=0, description="After this long no further query is made; what was measured counts."
+    )
 
 
 class LocalSettings(RoleSettings):
