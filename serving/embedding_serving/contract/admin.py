@@ -56,6 +56,7 @@ class Refusal(StrEnum):
     RESET = "reset"
     NO_LEASE = "no_lease"
     REQUEST_EXPIRED = "request_expired"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     VOLUME_FULL = "volume_full"
     READ_ONLY = "read_only"
     CORRUPT = "corrupt"

@@ -12,6 +12,8 @@ from .model import Frozen
 MAX_ID_BYTES = 512
 MAX_TEXT_BYTES = 1 << 20
 MAX_METADATA_BYTES = 64 << 10
+NO_EXPIRY = 0
+"""`expires_at` of a change that takes an expiry away; without any, a patch keeps the one there is."""
 
 
 class IndexName(NamedTuple):

@@ -1,6 +1,7 @@
 """Documents as a stream of lines, of any length, in bounded memory.
 
-In: NDJSON, a document a line. An empty line is skipped and counts as a line. `{"id": ..., "delete": true}` deletes.
+In: NDJSON, a document a line, as an export has it too. An empty line is skipped and counts as a line.
+`{"id": ..., "delete": true}` deletes.
 Out: NDJSON. A line for every document that was not stored, with its line number and why; from time to time how far the
 stream is durable; at the end the sums. `results=all` has a line for every stored document too.
 
@@ -22,7 +23,7 @@ from ..http.body import kind
 from ..http.exchange import Exchange, HungUp
 from ..http.problems import ApiError, invalid
 from .deadline import Deadline
-from .document_request import Change, parse_delete, parse_document
+from .document_request import Change, parse_delete, parse_exported
 from .encoder import Priority
 from .errors import error_of
 from .export import NDJSON, SEND_SECONDS
@@ -32,6 +33,7 @@ from .members import Space, check_members
 from .service import Service
 from .writes import WriteRequest
 
+PARAMETERS = ("results", "from_line", "fingerprint", "model", "revision")
 BLOCK_LINES = 128
 BATCH_BYTES = 1 << 20
 BATCHES_AT_ONCE = 4
@@ -76,7 +78,7 @@ class Bulk:
         self._service = service
 
     async def stream(self, call: Call) -> None:
-        given = call.parameters(["results", "from_line", "fingerprint", "model", "revision"])
+        given = call.parameters
         first_line = _first_line(given.get("from_line", "1"))
         if given.get("results", "errors") not in ("errors", "all"):
             raise invalid("results", "results takes errors or all")
@@ -361,7 +363,7 @@ def _change(line: bytes, space: Space) -> Change:
     if not isinstance(document, dict):
         raise ApiError(400, "invalid_json", f"the line is {kind(document)}: it takes an object")
     if document.get("delete") is not True:
-        return parse_document(document, common=space)
+        return parse_exported(document, space)
     check_members(document, {"id", "delete", "if_version"})
     return parse_delete(document.get("id"), document.get("if_version"))
 

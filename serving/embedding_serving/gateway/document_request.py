@@ -3,11 +3,15 @@
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any
 
-from ..contract.index import MAX_METADATA_BYTES, MAX_TEXT_BYTES
+import orjson
+
+from ..contract.index import MAX_METADATA_BYTES, MAX_TEXT_BYTES, NO_EXPIRY
 from ..filters import FilterError, metadata_text
 from ..http.body import kind
 from ..http.problems import ApiError, invalid
@@ -16,6 +20,8 @@ from .members import NO_SPACE, Space, Vectors, check_id, check_members, read_spa
 SPACE_MEMBERS = frozenset({"fingerprint", "model", "revision"})
 CONTENT_MEMBERS = frozenset({"text", "vector", "metadata", "if_version", "ttl_seconds"}) | SPACE_MEMBERS
 DOCUMENT_MEMBERS = CONTENT_MEMBERS | {"id"}
+EXPORTED_MEMBERS = frozenset({"version", "expires_at"})
+"""What a document is read with beside its content: a line of an export can be stored again as it is."""
 MAX_TTL_SECONDS = 100 * 366 * 86_400
 _VERSION = re.compile(r"0|[0-9]{1,19}\.[0-9]{1,19}")
 
@@ -28,7 +34,10 @@ class Op(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of one document. metadata: JSON text. expires_at: ms since 1970. at: its path in the body, for errors."""
+    """One change of one document. metadata: JSON text. expires_at: ms since 1970. at: its path in the body, for errors.
+
+    lives: how the client said when it expires, in its own words: a repetition says the same at another time.
+    """
 
     op: Op
     id: str
@@ -39,6 +48,7 @@ class Change:
     metadata: str | None = None
     if_version: str | None = None
     expires_at: int | None = None
+    lives: float | str | None = None
 
     def field(self, name: str) -> str:
         return f"{self.at}.{name}" if self.at else name
@@ -47,6 +57,17 @@ class Change:
     def bytes_(self) -> int:
         """About how much of a frame's head it takes."""
         return 4 * len(self.id) + 2 * len(self.text or "") + 2 * len(self.metadata or "") + 100
+
+    def digest(self) -> str:
+        """Of what the client asked for, in whatever order of members: the same change again has the same."""
+        said = [self.op, self.id, self.text, self.if_version, self.lives]
+        hasher = blake2b(orjson.dumps(said), digest_size=8)
+        if self.metadata is not None:
+            hasher.update(orjson.dumps(orjson.loads(self.metadata), option=orjson.OPT_SORT_KEYS))
+        if self.vector is not None:
+            hasher.update(orjson.dumps([self.space.fingerprint, self.space.model, self.space.revision]))
+            hasher.update(self.vector.tobytes())
+        return hasher.hexdigest()
 
 
 def parse_documents(body: dict[str, Any], max_batch: int) -> list[Change]:
@@ -68,6 +89,18 @@ def parse_document(document: Mapping[str, Any], at: str = "", common: Space | No
     check_members(document, DOCUMENT_MEMBERS, at)
     id_ = check_id(document.get("id"), f"{at}.id" if at else "id")
     return _content(Op.PUT, id_, document, at, common)
+
+
+def parse_exported(document: Mapping[str, Any], common: Space) -> Change:
+    """A document, or one as it was read: it expires when it would have; its version is left aside."""
+    check_members(document, DOCUMENT_MEMBERS | EXPORTED_MEMBERS)
+    change = _content(Op.PUT, check_id(document.get("id"), "id"), document, "", common)
+    instant = document.get("expires_at")
+    if instant is None:
+        return change
+    if change.expires_at is not None:
+        raise invalid("expires_at", "expires_at and ttl_seconds are both given: one of them says when the document is gone")
+    return replace(change, expires_at=_milliseconds(instant), lives=instant)
 
 
 def parse_patch(id_: str, body: Mapping[str, Any]) -> Change:
@@ -92,6 +125,8 @@ def parse_delete(id_: Any, if_version: Any) -> Change:
 
 def _content(op: Op, id_: str, body: Mapping[str, Any], at: str, common: Space | None) -> Change:
     prefix = f"{at}." if at else ""
+    seconds = body.get("ttl_seconds")
+    stays = op is Op.PATCH and seconds is None and "ttl_seconds" in body
     vector = body.get("vector")
     space = read_space(body, at)
     return Change(
@@ -103,7 +138,8 @@ def _content(op: Op, id_: str, body: Mapping[str, Any], at: str, common: Space |
         space=common if common is not None and space == NO_SPACE else space,
         metadata=_metadata(body.get("metadata"), f"{prefix}metadata"),
         if_version=_version(body.get("if_version"), f"{prefix}if_version"),
-        expires_at=_expiry(body.get("ttl_seconds"), f"{prefix}ttl_seconds"),
+        expires_at=NO_EXPIRY if stays else _expiry(seconds, f"{prefix}ttl_seconds"),
+        lives=NO_EXPIRY if stays else seconds,
     )
 
 
@@ -170,3 +206,13 @@ def _expiry(value: Any, field: str) -> int | None:
     if type(value) not in (int, float) or not 0 < value <= MAX_TTL_SECONDS:
         raise invalid(field, f"{field} takes a number of seconds above 0 and up to {MAX_TTL_SECONDS}")
     return int(1000 * (time.time() + value))
+
+
+def _milliseconds(value: Any) -> int:
+    try:
+        instant = datetime.fromisoformat(value)
+        if instant.tzinfo is None or instant.timestamp() <= 0:
+            raise ValueError
+    except (TypeError, ValueError):
+        raise invalid("expires_at", "expires_at takes what an export gave: a time such as 2027-01-31T12:00:00Z") from None
+    return round(1000 * instant.timestamp())

@@ -6,15 +6,17 @@ from typing import Any
 
 import orjson
 
+from ..contract.admin import Refusal
 from ..http.body import read_choice
 from ..http.exchange import Header
 from ..http.problems import ApiError, invalid
+from .bulk import PARAMETERS as BULK_PARAMETERS
 from .bulk import Bulk
 from .cache import cache_key
 from .document_request import Change, parse_delete, parse_deletes, parse_documents, parse_patch
 from .export import Export
 from .gate import DOCUMENTS, Answer, Call, HotRoute, json_answer
-from .hits import shown
+from .hits import listed, shown
 from .keys import Role
 from .members import check_id, check_members, read_filter, read_include, read_number, read_string
 from .position import HEADER as POSITION_HEADER
@@ -29,6 +31,7 @@ DEFAULT_PAGE = 100
 DEFAULT_VALUES = 20
 MAX_VALUES = 1_000
 CACHE_HEADER = b"x-cache"
+REUSED = Refusal.IDEMPOTENCY_KEY_REUSED.value
 
 
 class Endpoints:
@@ -42,13 +45,13 @@ class Endpoints:
             HotRoute("POST", "/v1/search", read, self.search),
             HotRoute("POST", "/v1/search/batch", read, self.search_batch),
             HotRoute("POST", "/v1/documents", write, self.upsert),
-            HotRoute("POST", "/v1/documents/bulk", write, stream=Bulk(self._service).stream),
+            HotRoute("POST", "/v1/documents/bulk", write, stream=Bulk(self._service).stream, parameters=BULK_PARAMETERS),
             HotRoute("POST", "/v1/documents/delete", write, self.delete_many),
             HotRoute("POST", "/v1/documents/scroll", read, self.scroll),
             HotRoute("POST", "/v1/documents/export", read, stream=Export(self._service).stream),
-            HotRoute("GET", by_id, read, self.get),
+            HotRoute("GET", by_id, read, self.get, parameters=("include", "consistency")),
             HotRoute("PATCH", by_id, write, self.patch),
-            HotRoute("DELETE", by_id, write, self.delete),
+            HotRoute("DELETE", by_id, write, self.delete, parameters=("if_version",)),
             HotRoute("POST", "/v1/count", read, self.count),
             HotRoute("POST", "/v1/facet", read, self.facet),
         ]
@@ -98,7 +101,7 @@ class Endpoints:
         changes = parse_documents(call.body(), self._service.limits.max_batch)
         request = self._service.write_request(call, "put")
         written = await self._service.writes.apply(changes, request)
-        return _written({"results": written.results}, written.position)
+        return _several(written)
 
     async def patch(self, call: Call) -> Answer:
         change = parse_patch(call.id, call.body())
@@ -106,8 +109,7 @@ class Endpoints:
         return _one(written)
 
     async def delete(self, call: Call) -> Answer:
-        if_version = call.parameters(["if_version"]).get("if_version")
-        change = parse_delete(call.id, if_version)
+        change = parse_delete(call.id, call.parameters.get("if_version"))
         written = await self._service.writes.apply([change], self._service.write_request(call, "delete"))
         return _one(written, _deleted)
 
@@ -120,7 +122,7 @@ class Endpoints:
         if "ids" in body:
             changes: list[Change] = parse_deletes(body, self._service.limits.max_batch)
             written = await self._service.writes.apply(changes, request)
-            return _written({"results": [_deleted(one) for one in written.results]}, written.position)
+            return _several(written, _deleted)
         filter_ = read_filter(body)
         if filter_ is None or not filter_.canonical():
             raise invalid("filter", "an empty filter matches every document: name a condition")
@@ -128,9 +130,9 @@ class Endpoints:
         return _written({"deleted": deleted}, position)
 
     async def get(self, call: Call) -> Answer:
-        given = call.parameters(["include", "consistency"])
+        given = call.parameters
         include = read_include({"include": given["include"].split(",")} if "include" in given else {})
-        strong = read_choice(dict(given), "consistency", CONSISTENCIES) == "strong"
+        strong = read_choice(given, "consistency", CONSISTENCIES) == "strong"
         request = self._service.read_request(call, strong=strong)
         stored = await self._service.reads.get(check_id(call.id, "id"), include, request)
         if stored is None:
@@ -144,7 +146,8 @@ class Endpoints:
         limit = read_number(body, "limit", default=DEFAULT_PAGE, most=MAX_PAGE)
         request = self._service.read_request(call, strong=_strong(body))
         page = await self._service.reads.scroll(read_filter(body), read_string(body, "cursor"), limit, include, request)
-        return json_answer({"documents": [shown(one, include) for one in page.documents], "cursor": page.cursor})
+        documents = [listed(one, include, page.fingerprint) for one in page.documents]
+        return json_answer({"documents": documents, "cursor": page.cursor})
 
     async def count(self, call: Call) -> Answer:
         body = call.body()
@@ -191,12 +194,20 @@ def _written(answer: dict[str, Any], position: Positions) -> Answer:
     return json_answer(answer | {"position": token}, [(POSITION_HEADER, token.encode())])
 
 
+def _several(written: Written, shown_as: Any = dict) -> Answer:
+    """Raises ApiError where the request as a whole bears the key of another."""
+    errors = [result["error"] for result in written.results if "error" in result]
+    if len(errors) == len(written.results) and all(error["code"] == REUSED for error in errors):
+        raise ApiError(409, REUSED, errors[0]["detail"])
+    return _written({"results": [shown_as(result) for result in written.results]}, written.position)
+
+
 def _one(written: Written, shown_as: Any = dict) -> Answer:
     """Of a single document: its error is the answer's."""
     (result,) = written.results
     if "error" in result:
         error = result["error"]
-        status = {"not_found": 404, "version_conflict": 409}.get(error["code"], 400)
+        status = {"not_found": 404, "version_conflict": 409, REUSED: 409}.get(error["code"], 400)
         raise ApiError(status, error["code"], error["detail"])
     return _written(shown_as(result), written.position)
 

@@ -43,7 +43,7 @@ def _refused(failure: ShardRefused) -> ApiError:
         return ApiError(400, "invalid_request", failure.detail, field=failure.field)
     if code == TOO_LARGE:
         return ApiError(413, "too_large", failure.detail)
-    if code == Refusal.REQUEST_EXPIRED:
+    if code in (Refusal.REQUEST_EXPIRED, Refusal.IDEMPOTENCY_KEY_REUSED):
         return ApiError(409, code, failure.detail)
     if code in _REMEDIES:
         detail = f"shard {failure.shard} does not take writes: {_REMEDIES[Refusal(code)]} ({failure.detail})"

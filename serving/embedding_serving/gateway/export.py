@@ -6,7 +6,7 @@ from ..http.problems import ApiError
 from .deadline import Deadline
 from .errors import error_of
 from .gate import Call
-from .hits import shown
+from .hits import listed
 from .members import check_members, read_filter, read_include, read_string
 from .reads import Page
 from .service import Service
@@ -25,7 +25,7 @@ class Export:
         """One document a line. What fails after the first page is told in a last line, with the cursor to go on from."""
         exchange = call.exchange
         raw = await exchange.body(min(MAX_BODY_BYTES, self._service.settings.max_body_bytes))
-        body = Call(exchange, call.principal, call.query, raw).body()
+        body = Call(exchange, call.principal, call.parameters, raw).body()
         check_members(body, {"filter", "include", "cursor"})
         filter_, include, cursor = read_filter(body), read_include(body), read_string(body, "cursor")
         pages = self._service.reads.export(filter_, cursor, include, lambda: Deadline.after(PAGE_SECONDS))
@@ -43,7 +43,7 @@ class Export:
                     await exchange.begin(NDJSON)
                 if page is None:
                     break
-                lines = [orjson.dumps(shown(one, include)) for one in page.documents]
+                lines = [orjson.dumps(listed(one, include, page.fingerprint)) for one in page.documents]
                 if lines:
                     await exchange.send_part(b"\n".join(lines) + b"\n", SEND_SECONDS)
                 cursor = page.cursor

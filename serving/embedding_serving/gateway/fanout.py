@@ -39,7 +39,9 @@ NO_COPY_SECONDS = 0.25
 """How long a read waits for a shard none of whose copies can be asked: long enough to connect, too short to restart."""
 
 MOVED = frozenset({Refusal.MOVED, Refusal.WRONG_GENERATION, Refusal.WRONG_FINGERPRINT})
-FAULTS_OF_THE_QUESTION = frozenset({BAD_REQUEST, TOO_LARGE, UNKNOWN_OP, Refusal.REQUEST_EXPIRED})
+FAULTS_OF_THE_QUESTION = frozenset(
+    {BAD_REQUEST, TOO_LARGE, UNKNOWN_OP, Refusal.REQUEST_EXPIRED, Refusal.IDEMPOTENCY_KEY_REUSED}
+)
 FAULTS_OF_THE_POD = frozenset({INTERNAL, DEADLINE, Refusal.CORRUPT})
 """What counts for the breaker; the rest says that a pod is well and busy, or not the right one."""
 

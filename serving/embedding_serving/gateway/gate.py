@@ -32,11 +32,11 @@ TIMEOUT_HEADER = b"x-timeout"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. raw: its body; body: the same, parsed; id: of the document in the path."""
+    """One request. parameters: of its query string; raw: its body; body: the same, parsed; id: of the document in the path."""
 
     exchange: Exchange
     principal: Principal
-    query: str
+    parameters: dict[str, str]
     raw: bytes = b""
     id: str = ""
 
@@ -50,15 +50,6 @@ class Call:
 
     def body(self) -> dict[str, Any]:
         return parse_object(self.raw) if self.raw else {}
-
-    def parameters(self, known: Iterable[str]) -> dict[str, str]:
-        """Of the query string. Raises ApiError for one that nobody reads."""
-        given = dict(parse_qsl(self.query, keep_blank_values=True))
-        unknown = given.keys() - set(known)
-        if unknown:
-            name = min(unknown)[:100]
-            raise ApiError(400, "unknown_field", f"there is no parameter {name!r} here", field=name)
-        return given
 
     def deadline(self, most_seconds: float) -> Deadline:
         """By the header X-Timeout, in seconds; the service's own limit where it is absent or larger."""
@@ -84,13 +75,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class HotRoute:
-    """name: of the route in metrics. stream: answers by itself and reads the body as it comes."""
+    """name: of the route in metrics. parameters: those that it reads. stream: answers by itself and reads the body as it
+    comes.
+    """
 
     method: str
     path: str
     role: Role
     handle: Callable[[Call], Awaitable[Answer]] | None = None
     stream: Callable[[Call], Awaitable[None]] | None = None
+    parameters: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -164,14 +158,15 @@ class Gate:
                 log.debug("answered", extra=fields | {"key": principal.key_id if principal else None})
 
     async def _answered(self, exchange: Exchange, route: HotRoute, principal: Principal, query: str, id_: str) -> None:
+        parameters = _parameters(query, route) if query else {}
         if route.stream is not None:
-            await route.stream(Call(exchange, principal, query))
+            await route.stream(Call(exchange, principal, parameters))
             return
         assert route.handle is not None  # noqa: S101 - a route has one of the two
         body = await exchange.body(self._max_body_bytes)
         self._hold(len(body))
         try:
-            answer = await exchange.unless_hung_up(route.handle(Call(exchange, principal, query, body, id_)))
+            answer = await exchange.unless_hung_up(route.handle(Call(exchange, principal, parameters, body, id_)))
         finally:
             self._held_bytes -= len(body)
         await exchange.answer(answer.status, answer.content_type, answer.body, answer.headers)
@@ -212,6 +207,17 @@ class Gate:
         )  # fmt: skip
         if exchange.status is None:
             await exchange.refuse(error)
+
+
+def _parameters(query: str, route: HotRoute) -> dict[str, str]:
+    """Raises ApiError for one that nobody reads."""
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = given.keys() - set(route.parameters)
+    if unknown:
+        name = min(unknown)[:100]
+        takes = f"{route.method} {route.path} takes {', '.join(route.parameters) or 'none: members go into the body'}"
+        raise ApiError(400, "unknown_field", f"there is no parameter {name!r} here: {takes}", field=name)
+    return given
 
 
 def json_answer(value: Any, headers: Sequence[Header] = (), status: int = 200) -> Answer:

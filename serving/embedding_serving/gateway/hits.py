@@ -53,6 +53,12 @@ def shown(stored: Stored, include: Include, score: float | None = None) -> dict[
     return one
 
 
+def listed(stored: Stored, include: Include, fingerprint: str | None) -> dict[str, Any]:
+    """As a bulk takes it: the vector of a model names its space."""
+    one = shown(stored, include)
+    return one | {"fingerprint": fingerprint} if fingerprint is not None and "vector" in one else one
+
+
 def _time(milliseconds: int) -> str:
     """RFC 3339 in UTC."""
     return str(np.datetime64(milliseconds, "ms")) + "Z"

@@ -60,12 +60,13 @@ def check_members(body: Mapping[str, Any], known: Collection[str], at: str = "")
     )
 
 
-def read_include(body: Mapping[str, Any], default: Include = DEFAULT_INCLUDE) -> Include:
+def read_include(body: Mapping[str, Any], at: str = "") -> Include:
     value = body.get("include")
     if value is None:
-        return default
+        return DEFAULT_INCLUDE
     if not isinstance(value, list) or not all(isinstance(name, str) and name in INCLUDABLE for name in value):
-        raise invalid("include", f"include takes a list of {', '.join(INCLUDABLE)}")
+        field = f"{at}.include" if at else "include"
+        raise invalid(field, f"{field} takes a list of {', '.join(INCLUDABLE)}")
     return Include("text" in value, "metadata" in value, "vector" in value)
 
 
@@ -182,7 +183,9 @@ def check_space(space: Space, generation: GenerationRoute, field: str) -> None:
     told = ", ".join(f"{name} {value!r}" for name, value in active.items() if value is not None)
     what = f"{field} is of {wrong[0]} {given[wrong[0]]!r}" if wrong else f"{field} comes without fingerprint or revision"
     detail = f"{what}; the active vector space is {told}: embed with that, and name it"
-    raise ApiError(409, "fingerprint_mismatch", detail, field=wrong[0] if wrong else "fingerprint")
+    at, _, _ = field.rpartition(".")
+    name = wrong[0] if wrong else "fingerprint"
+    raise ApiError(409, "fingerprint_mismatch", detail, field=f"{at}.{name}" if at else name)
 
 
 def check_id(value: Any, field: str) -> str:

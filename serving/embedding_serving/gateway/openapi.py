@@ -65,13 +65,25 @@ _DOCUMENT: dict[str, Schema] = {
     "if_version": {"type": "string", "description": 'Only if the document has this version; "0": only if there is none.'},
     "ttl_seconds": {"type": "number", "exclusiveMinimum": 0, "description": "The document is gone after this time."},
 }
-_CONTENT = {name: schema for name, schema in _DOCUMENT.items() if name != "id"}
+_CONTENT = {name: schema for name, schema in _DOCUMENT.items() if name != "id"} | {
+    "ttl_seconds": {
+        "type": ["number", "null"],
+        "exclusiveMinimum": 0,
+        "description": "The document is gone after this time; null: it does not expire any more.",
+    }
+}
+_LINE: dict[str, Schema] = {
+    **_DOCUMENT,
+    "expires_at": {"type": "string", "format": "date-time", "description": "When the document is gone, as an export tells it."},
+    "version": {"type": "string", "description": "Of the document when it was exported; it is left aside."},
+    "delete": {"type": "boolean", "description": "Delete the document instead."},
+}
 _SEARCH_HEADERS = ("X-Timeout", "X-Index-Position")
 _WRITE_HEADERS = ("X-Timeout", "Idempotency-Key")
 _HEADERS: dict[str, str] = {
     "X-Timeout": "Seconds that the request may take, up to the service's own limit.",
     "X-Index-Position": "What a write answered in `position`: the read has seen that write. Several, joined by commas.",
-    "Idempotency-Key": "Sent again under the same key within an hour, a write is done once.",
+    "Idempotency-Key": "Sent again under the same key within an hour, a write is done once; another write is refused.",
 }
 
 
@@ -135,9 +147,9 @@ DOCUMENTED: Mapping[tuple[str, str], Documented] = {
         _WRITE_HEADERS,
     ),
     ("POST", "/v1/documents/bulk"): Documented(
-        "A stream of documents, one a line; empty lines are skipped. The answer is a stream of lines: errors by line "
-        "number, `durable_line` from time to time, sums at the end",
-        {**_DOCUMENT, "delete": {"type": "boolean", "description": "Delete the document instead."}},
+        "A stream of documents, one a line, as an export has them too; empty lines are skipped. The answer is a stream of "
+        "lines: errors by line number, `durable_line` from time to time, sums at the end",
+        _LINE,
         ["id"],
         {"two lines": '{"id": "guide-3", "text": "Certificates expire."}\n{"id": "guide-2", "delete": true}\n'},
         _WRITE_HEADERS,
@@ -227,7 +239,7 @@ _ERRORS = {
     "401": "An API key is needed, or the one given is not known",
     "403": "The API key's role does not suffice",
     "404": "There is no such document",
-    "409": "Another vector space, another version of the document, or an expired request",
+    "409": "Another vector space, another version of the document, another write under a used key, or an expired request",
     "413": "Too many bytes, documents or searches; a retry cannot help",
     "429": "This client's allowance is used up; Retry-After says when to come back",
     "503": "A shard, the encoder or the route is not available; `detail` names it",

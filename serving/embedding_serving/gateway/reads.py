@@ -36,9 +36,10 @@ class ReadRequest:
 
 
 class Page(NamedTuple):
-    """cursor: of the next page; None at the end."""
+    """cursor: of the next page; None at the end. fingerprint: of vectors that are a model's."""
 
     documents: Sequence[Stored]
+    fingerprint: str | None
     cursor: str | None
 
 
@@ -112,7 +113,9 @@ class Reads:
                 for reply in replies.replies
             ]
             documents, more = merged(pages, limit)
-            return Page(documents, to_cursor(documents[-1].id, filter_) if more and documents else None)
+            cursor = to_cursor(documents[-1].id, filter_) if more and documents else None
+            fingerprint = pin.generation.fingerprint if pin.generation.encoder is not None else None
+            return Page(documents, fingerprint, cursor)
 
         return await self._pinned(request, attempt)
 

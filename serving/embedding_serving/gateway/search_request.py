@@ -99,7 +99,7 @@ class Search:
         return max(self.depth, FUSED_DEPTH) if self.hybrid else self.depth
 
     def field(self, name: str) -> str:
-        return f"{self.at}.{name}" if self.at else name
+        return _at(self.at, name)
 
 
 def parse_searches(body: dict[str, Any], limits: Limits) -> list[Search]:
@@ -120,7 +120,7 @@ def parse_search(body: dict[str, Any], limits: Limits, at: str = "") -> Search:
     """Raises ApiError that names the member."""
     check_members(body, MEMBERS, at)
     text, keywords = _read_text(body, "query", at), _read_text(body, "keywords", at)
-    vector = None if body.get("vector") is None else read_vector(body["vector"], f"{at}.vector" if at else "vector")
+    vector = None if body.get("vector") is None else read_vector(body["vector"], _at(at, "vector"))
     keywords = _keywords(body, at, text, vector is not None, keywords)
     k = read_number(body, "k", default=min(DEFAULT_K, limits.max_k), most=limits.max_k, at=at)
     return Search(
@@ -131,39 +131,40 @@ def parse_search(body: dict[str, Any], limits: Limits, at: str = "") -> Search:
         keywords=keywords,
         k=k,
         filter_=read_filter(body, at),
-        include=read_include(body),
+        include=read_include(body, at),
         rerank=_rerank(body, at, text or keywords, k, limits),
-        partial=_partial(body, limits),
-        strong=read_choice(body, "consistency", CONSISTENCIES) == "strong",
+        partial=_partial(body, at, limits),
+        strong=read_choice(body, "consistency", CONSISTENCIES, at) == "strong",
     )
 
 
 def _keywords(body: Mapping[str, Any], at: str, text: str | None, has_vector: bool, keywords: str | None) -> str | None:
     """What is searched for by keyword, after a look at which of the three ways are asked for together."""
-    field = at or "query"
     if text is not None and has_vector:
-        raise invalid(field, "query and vector are both given: one of them says what hits are to be near to")
+        raise invalid(_at(at, "query"), "query and vector are both given: one of them says what hits are to be near to")
     near = text is not None or has_vector
     if not near and keywords is None:
-        raise invalid(field, "a search takes query (a text), vector or keywords")
+        raise invalid(_at(at, "query"), f"{at or 'a search'} takes query (a text), vector or keywords")
     hybrid = body.get("hybrid")
     if hybrid not in (None, True, False):
-        raise invalid(f"{at}.hybrid" if at else "hybrid", f"hybrid is {kind(hybrid)}: it takes true or false")
+        field = _at(at, "hybrid")
+        raise invalid(field, f"{field} is {kind(hybrid)}: it takes true or false")
     if not hybrid:
         if near and keywords is not None:
-            raise invalid("keywords", "keywords beside query or vector makes a hybrid search: say hybrid: true")
+            detail = "keywords beside query or vector makes a hybrid search: say hybrid: true"
+            raise invalid(_at(at, "keywords"), detail)
         return keywords
     if keywords is None and text is None:
-        raise invalid("hybrid", "a hybrid search by vector takes keywords too")
+        raise invalid(_at(at, "hybrid"), "a hybrid search by vector takes keywords too")
     if not near:
-        raise invalid("hybrid", "a hybrid search takes query or vector beside keywords")
+        raise invalid(_at(at, "hybrid"), "a hybrid search takes query or vector beside keywords")
     return keywords if keywords is not None else text
 
 
 def _read_text(body: Mapping[str, Any], name: str, at: str) -> str | None:
     text = read_string(body, name, at)
     if text is not None and 4 * len(text) > MAX_TEXT_BYTES and len(text.encode()) > MAX_TEXT_BYTES:
-        field = f"{at}.{name}" if at else name
+        field = _at(at, name)
         raise ApiError(413, "text_too_long", f"{field} has more than {MAX_TEXT_BYTES} bytes: shorten it", field=field)
     return text
 
@@ -172,7 +173,7 @@ def _rerank(body: Mapping[str, Any], at: str, query: str | None, k: int, limits:
     value = body.get("rerank")
     if value is None or value is False:
         return None
-    field = f"{at}.rerank" if at else "rerank"
+    field = _at(at, "rerank")
     if not limits.reranks:
         raise ApiError(
             400, "rerank_unavailable", "this service has no re-ranker: set spec.rerank, or leave it out", field=field
@@ -189,12 +190,17 @@ def _rerank(body: Mapping[str, Any], at: str, query: str | None, k: int, limits:
     return Rerank(query, max(k, min(candidates, limits.max_k)))
 
 
-def _partial(body: Mapping[str, Any], limits: Limits) -> bool:
+def _partial(body: Mapping[str, Any], at: str, limits: Limits) -> bool:
     value = body.get("partial")
     if value is None:
         return limits.partial_results
+    field = _at(at, "partial")
     if not isinstance(value, bool):
-        raise invalid("partial", f"partial is {kind(value)}: it takes true or false")
+        raise invalid(field, f"{field} is {kind(value)}: it takes true or false")
     if value and not limits.partial_results:
-        raise invalid("partial", "this service does not answer in part: set spec.partialResults to Allow, or leave it out")
+        raise invalid(field, "this service does not answer in part: set spec.partialResults to Allow, or leave it out")
     return value
+
+
+def _at(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -89,6 +89,7 @@ class Service:
             trace=call.trace,
             deadline=call.deadline(self.settings.write_timeout_seconds),
             priority=priority,
+            keyed=IDEMPOTENCY_HEADER in call.headers,
         )
 
     def info(self) -> GatewayInfo:

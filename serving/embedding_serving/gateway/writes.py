@@ -6,6 +6,7 @@ A write that is held or has met a newer route is embedded again and sent again u
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,17 @@ FRAME_CHANGES = 1_024
 
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
-    """request_id: what shards know the write by. issued_at: ms since 1970. trace: the request's id in logs."""
+    """request_id: what shards know the write by. issued_at: ms since 1970. trace: the request's id in logs.
+
+    keyed: the client may send it again by itself, so shards are told what it is about too.
+    """
 
     request_id: str
     issued_at: int
     trace: str
     deadline: Deadline
     priority: Priority = Priority.INTERACTIVE
+    keyed: bool = False
 
 
 @dataclass(slots=True)
@@ -95,6 +100,8 @@ class Writes:
                 "issued_at": request.issued_at,
                 "filter": filter_.canonical(),
             }
+            if request.keyed:
+                head["digest"] = blake2b(filter_.canonical_bytes(), digest_size=8).hexdigest()
             answers = await _all(
                 [
                     self._sequencer.write(copies, pin, "delete_by_filter", head, b"", request.deadline)
@@ -191,7 +198,9 @@ class Writes:
             head = {
                 "request_id": request.request_id,
                 "issued_at": request.issued_at,
-                "changes": [_head(changes[index], has_vector=vectors[index] is not None) for index in part],
+                "changes": [
+                    _head(changes[index], has_vector=vectors[index] is not None, keyed=request.keyed) for index in part
+                ],
             }
             try:
                 answer = await self._sequencer.write(copies, pin, "write", head, tail, request.deadline)
@@ -230,12 +239,14 @@ def _prepared(change: Change, generation: GenerationRoute) -> Vectors | None:
     return vector
 
 
-def _head(change: Change, *, has_vector: bool) -> dict[str, Any]:
+def _head(change: Change, *, has_vector: bool, keyed: bool) -> dict[str, Any]:
     head: dict[str, Any] = {"op": change.op, "id": change.id, "vector": has_vector}
     for name in ("text", "metadata", "if_version", "expires_at"):
         value = getattr(change, name)
         if value is not None:
             head[name] = value
+    if keyed:
+        head["digest"] = change.digest()
     return head
 
 

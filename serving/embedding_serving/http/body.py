@@ -1,6 +1,6 @@
 """Members of a JSON body, each checked where it is read. Every error names the field and what it takes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -27,13 +27,14 @@ def read_flag(body: dict[str, Any], name: str, *, default: bool) -> bool:
     return value
 
 
-def read_choice(body: dict[str, Any], name: str, choices: Sequence[str]) -> str:
+def read_choice(body: Mapping[str, Any], name: str, choices: Sequence[str], at: str = "") -> str:
     """The first choice where the member is absent."""
     value = body.get(name)
     if value is None:
         return choices[0]
     if value not in choices:
-        raise invalid(name, f"{name} is {shown(value)}: it takes {' or '.join(choices)}")
+        field = f"{at}.{name}" if at else name
+        raise invalid(field, f"{field} is {shown(value)}: it takes {' or '.join(choices)}")
     return str(value)
 
 

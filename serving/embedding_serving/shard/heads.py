@@ -99,6 +99,7 @@ class ChangeHead(_Strict):
     expires_at: int | None = None
     vector: bool = False
     failure: str | None = None
+    digest: str | None = Field(default=None, max_length=64)
 
 
 class Write(Space):
@@ -113,6 +114,7 @@ class DeleteByFilter(Space):
     issued_at: int = Field(ge=0)
     acknowledge: Literal["Writer", "Follower"] | None = None
     filter: Any
+    digest: str | None = Field(default=None, max_length=64)
 
 
 class LeaseHead(_Strict):

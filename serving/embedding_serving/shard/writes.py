@@ -63,7 +63,9 @@ class Writes:
         head = checked(heads.DeleteByFilter, call)
         self._require_able()
         filter_ = parse(head.filter)
-        deleted = await self._store.delete_by_filter(head.g, head.f, head.request_id, head.issued_at, filter_)
+        deleted = await self._store.delete_by_filter(
+            head.g, head.f, head.request_id, head.issued_at, filter_, digest=head.digest
+        )
         position = self._store.state.position
         await self._wait_for_follower(position, head.acknowledge)
         return self._reply({"deleted": deleted}, position)
@@ -103,7 +105,9 @@ class Writes:
             raise WireError(BAD_REQUEST, f"{where}.text is missing: documents of this index have text", field=f"{where}.text")
         if one.op == "put" and vector is None and one.failure is None:
             raise WireError(BAD_REQUEST, f"{where} has neither a vector nor the reason why not", field=f"{where}.vector")
-        return Change(Op(one.op), one.id, one.text, one.metadata, one.if_version, one.expires_at, vector, one.failure)
+        return Change(
+            Op(one.op), one.id, one.text, one.metadata, one.if_version, one.expires_at, vector, one.failure, one.digest
+        )
 
     async def _wait_for_follower(self, position: int, wanted: str | None) -> None:
         if Acknowledge(wanted or self._acknowledge) is Acknowledge.WRITER:

@@ -55,6 +55,16 @@ def test_every_line_is_stored_and_the_sums_say_so(client: Client, run: str) -> N
     assert count(client, run) == 1_000
 
 
+def test_a_line_that_is_another_under_a_used_key_is_told(client: Client, run: str) -> None:
+    key, made = uuid.uuid4().hex, of(run, 300)
+    bulk(client, stream(made), Idempotency_Key=key)
+    made[150] = made[150] | {"text": "corrected"}
+    answers = bulk(client, stream(made), Idempotency_Key=key)
+    told = [(answer["line"], answer["error"]["code"]) for answer in answers if "error" in answer]
+    assert told == [(151, "idempotency_key_reused")]
+    assert (answers[-1]["accepted"], answers[-1]["failed"]) == (299, 1)
+
+
 def test_faults_are_told_by_line_and_the_rest_is_stored(client: Client, run: str) -> None:
     good = of(run, 6)
     made = [

@@ -1,13 +1,17 @@
 """Documents through the real gateway and real shards: stored, read, changed, deleted."""
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .world import Client, documents, vectors
+from integration.shard.shard_process import Operator
+
+from .world import Client, GatewayProcess, documents, gateway, vectors
 
 V = vectors(64, seed=99).tolist()
 
@@ -116,6 +120,90 @@ def test_the_same_idempotency_key_writes_once(client: Client, name: str) -> None
     assert client.get(f"/v1/documents/{name}0?consistency=strong")["text"] == "newer"
 
 
+def test_another_write_under_a_used_key_is_refused(client: Client, name: str) -> None:
+    first: dict[str, Any] = {
+        "id": f"{name}a",
+        "vector": V[0],
+        "text": "first",
+        "metadata": {"a": 1, "b": 2},
+        "ttl_seconds": 500,
+    }
+    key = uuid.uuid4().hex
+    (stored,) = client.put([first], Idempotency_Key=key)
+    others: list[dict[str, Any]] = [
+        {"text": "other"},
+        {"vector": V[1]},
+        {"metadata": {"a": 1}},
+        {"metadata": None},
+        {"ttl_seconds": 501},
+        {"if_version": "0"},
+    ]
+    for other in others:
+        problem = client.post("/v1/documents", {"documents": [first | other]}, 409, Idempotency_Key=key)
+        assert problem["code"] == "idempotency_key_reused"
+    assert client.get(f"/v1/documents/{name}a?consistency=strong")["version"] == stored["version"]
+    same = {"metadata": {"b": 2, "a": 1}, **{member: value for member, value in first.items() if member != "metadata"}}
+    assert client.put([same], Idempotency_Key=key) == [stored]
+
+
+def test_another_gateway_knows_the_key_too(
+    client: Client, service: GatewayProcess, operator: Operator, tmp_path: Path, name: str
+) -> None:
+    body, key = {"documents": [{"id": f"{name}a", "vector": V[0]}]}, uuid.uuid4().hex
+    first = client.post("/v1/documents", body, Idempotency_Key=key)["results"]
+    other = gateway(tmp_path, operator, route_dir=service.settings.route_dir)
+    other.start()
+    try:
+        with Client(other.await_ready()) as second:
+            assert second.post("/v1/documents", body, Idempotency_Key=key)["results"] == first
+            changed = {"documents": [{"id": f"{name}a", "vector": V[1]}]}
+            problem = second.post("/v1/documents", changed, 409, Idempotency_Key=key)
+            assert problem["code"] == "idempotency_key_reused"
+    finally:
+        other.kill()
+
+
+def test_of_a_batch_under_a_used_key_what_differs_is_refused_and_the_rest_is_done(client: Client, name: str) -> None:
+    made = [{"id": f"{name}{number}", "vector": V[number]} for number in range(6)]
+    key = uuid.uuid4().hex
+    first = client.put(made, Idempotency_Key=key)
+    changed = [*made[:2], made[2] | {"text": "other"}, *made[3:], {"id": f"{name}new", "vector": V[7]}]
+    results = client.post("/v1/documents", {"documents": changed}, Idempotency_Key=key)["results"]
+    assert results[2]["error"]["code"] == "idempotency_key_reused"
+    assert [*results[:2], *results[3:6]] == [*first[:2], *first[3:]]
+    assert client.get(f"/v1/documents/{name}new?consistency=strong")["version"] == results[6]["version"]
+
+
+def test_patches_and_deletes_under_a_used_key_are_compared_too(client: Client, name: str) -> None:
+    client.put([{"id": f"{name}{number}", "vector": V[0], "metadata": {"run": name}} for number in range(4)])
+    path, key = f"/v1/documents/{name}0", uuid.uuid4().hex
+    patched = client.patch(path, {"metadata": {"a": 1}}, Idempotency_Key=key)
+    assert client.patch(path, {"metadata": {"a": 1}}, Idempotency_Key=key)["version"] == patched["version"]
+    problem = client.patch(path, {"metadata": {"a": 2}}, 409, Idempotency_Key=key)
+    assert problem["code"] == "idempotency_key_reused"
+
+    def matching(number: int) -> dict[str, Any]:
+        return {"filter": {"must": [{"key": "run", "match": {"value": name}}, {"has_id": [f"{name}{number}"]}]}}
+
+    assert client.post("/v1/documents/delete", matching(1), Idempotency_Key=key)["deleted"] == 1
+    assert client.post("/v1/documents/delete", matching(1), Idempotency_Key=key)["deleted"] == 1
+    problem = client.post("/v1/documents/delete", matching(2), 409, Idempotency_Key=key)
+    assert problem["code"] == "idempotency_key_reused"
+    assert client.get(f"/v1/documents/{name}2?consistency=strong")["id"] == f"{name}2"
+
+
+def test_a_patch_takes_an_expiry_away_or_keeps_it(client: Client, name: str) -> None:
+    path = f"/v1/documents/{name}a"
+    client.put([{"id": f"{name}a", "vector": V[0], "ttl_seconds": 500}])
+    client.patch(path, {"metadata": {"n": 1}})
+    assert "expires_at" in client.get(f"{path}?consistency=strong")
+    client.patch(path, {"ttl_seconds": None})
+    assert client.get(f"{path}?consistency=strong")["metadata"] == {"n": 1}
+    assert "expires_at" not in client.get(f"{path}?consistency=strong")
+    client.patch(path, {"ttl_seconds": 500})
+    assert "expires_at" in client.get(f"{path}?consistency=strong")
+
+
 def test_a_read_that_brings_the_position_of_a_write_sees_it(client: Client, name: str) -> None:
     for number in range(5):
         answer = client.http.post("/v1/documents", json={"documents": [{"id": f"{name}a", "vector": V[number]}]})
@@ -152,6 +240,37 @@ def test_an_export_has_every_document_with_its_vector(client: Client, name: str)
     assert len(lines) == 700
     again = client.http.post("/v1/documents/bulk", content=answer.text.replace('"version"', '"if_version"'))
     assert '"accepted":700' in again.text.splitlines()[-1], again.text[-500:]
+
+
+def test_an_export_is_stored_again_as_it_is(client: Client, name: str) -> None:
+    made = [
+        {"id": f"{name}a", "vector": V[0], "text": "a", "metadata": {"run": name, "nested": {"n": [1, None]}}},
+        {"id": f"{name}b", "vector": V[1], "metadata": {"run": name}, "ttl_seconds": 500},
+    ]
+    client.put(made)
+    body = {"filter": {"must": [{"key": "run", "match": {"value": name}}]}, "include": ["text", "metadata", "vector"]}
+
+    def exported() -> list[dict[str, Any]]:
+        text = client.http.post("/v1/documents/export", json=body).text
+        return [json.loads(line) for line in text.splitlines()]
+
+    before = client.http.post("/v1/documents/export", json=body).text
+    documents_before = exported()
+    client.post("/v1/documents/delete", {"filter": body["filter"]})
+    assert exported() == []
+    last = client.http.post("/v1/documents/bulk", content=before).text.splitlines()[-1]
+    assert json.loads(last) == {"done": True, "lines": 2, "accepted": 2, "failed": 0, "durable_line": 2}
+
+    def without_version(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{member: value for member, value in one.items() if member != "version"} for one in documents]
+
+    assert without_version(exported()) == without_version(documents_before)
+    page = client.post("/v1/documents/scroll", body | {"consistency": "strong"})["documents"]
+    lines = "".join(json.dumps(one) + "\n" for one in page)
+    assert '"accepted":2' in client.http.post("/v1/documents/bulk", content=lines).text
+    for member, value in (("expires_at", "soon"), ("expires_at", 5), ("expires_at", "2027-01-01"), ("expired", 1)):
+        answer = client.http.post("/v1/documents/bulk", content=json.dumps(page[0] | {member: value})).text
+        assert json.loads(answer.splitlines()[0])["error"]["field"] == member
 
 
 def test_counts_and_facets_are_summed_over_shards(client: Client, name: str) -> None:

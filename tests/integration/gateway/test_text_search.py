@@ -89,6 +89,17 @@ def test_a_new_text_is_found_by_its_new_meaning(text_client: Client) -> None:
     assert hits == ["changing"]
 
 
+def test_an_export_with_vectors_names_their_space_and_is_stored_again(text_client: Client, prepared: embed.Prepared) -> None:
+    exported = text_client.http.post("/v1/documents/export", json={"include": ["text", "metadata", "vector"]}).text
+    found = [json.loads(line) for line in exported.splitlines()]
+    assert {one["fingerprint"] for one in found if "vector" in one} == {prepared.fingerprint}
+    last = text_client.http.post("/v1/documents/bulk", content=exported).text.splitlines()[-1]
+    assert (json.loads(last)["accepted"], json.loads(last)["failed"]) == (len(found), 0)
+    page = text_client.post("/v1/documents/scroll", {"include": ["text", "metadata", "vector"], "consistency": "strong"})
+    before = {one["id"]: one["vector"] for one in found if "vector" in one}
+    assert {one["id"]: one["vector"] for one in page["documents"] if "vector" in one} == before
+
+
 def test_filters_and_keywords_narrow_and_fuse(text_client: Client) -> None:
     filtered = {"must": [{"key": "page", "range": {"gte": 2}}]}
     ids = text_client.ids({"query": "certificates", "filter": filtered, "consistency": "strong"})

@@ -75,7 +75,7 @@ DOCUMENTS: list[tuple[str, Any, int, str, str | None]] = [
     ("NUL in a text", bad(text="a\0b"), 400, "invalid_request", "documents[1].text"),
     ("a version that is none", bad(if_version="new"), 400, "invalid_request", "documents[1].if_version"),
     ("a past time to live", bad(ttl_seconds=-1), 400, "invalid_request", "documents[1].ttl_seconds"),
-    ("another vector space", bad(fingerprint="f"), 409, "fingerprint_mismatch", "fingerprint"),
+    ("another vector space", bad(fingerprint="f"), 409, "fingerprint_mismatch", "documents[1].fingerprint"),
     ("too many", {"documents": MANY}, 413, "batch_too_large", "documents"),
 ]
 
@@ -125,9 +125,53 @@ def test_other_requests_are_checked_too(client: Client, path: str, body: Any, co
     assert client.post(path, body, 400)["code"] == code
 
 
-def test_a_fault_in_a_batch_is_named_by_its_path(client: Client) -> None:
-    problem = client.post("/v1/search/batch", {"searches": [{"vector": V}, {"vector": [1.0]}]}, 400)
-    assert problem["field"] == "searches[1].vector"
+@pytest.mark.parametrize(
+    ("bad", "status", "field"),
+    [
+        ({"vector": [1.0]}, 400, "vector"),
+        ({"include": ["score"]}, 400, "include"),
+        ({"consistency": "some"}, 400, "consistency"),
+        ({"partial": True}, 400, "partial"),
+        ({"partial": "yes"}, 400, "partial"),
+        ({"hybrid": 1.5}, 400, "hybrid"),
+        ({"hybrid": True}, 400, "hybrid"),
+        ({"keywords": "a"}, 400, "keywords"),
+        ({"query": "a"}, 400, "query"),
+        ({"vector": None}, 400, "query"),
+        ({"k": 0}, 400, "k"),
+        ({"filter": []}, 400, "filter"),
+        ({"rerank": True}, 400, "rerank"),
+        ({"fingerprint": "other"}, 409, "fingerprint"),
+    ],
+)
+def test_a_fault_in_a_batch_is_named_by_its_path(client: Client, bad: dict[str, Any], status: int, field: str) -> None:
+    problem = client.post("/v1/search/batch", {"searches": [{"vector": V}, {"vector": V} | bad]}, status)
+    assert problem["field"] == f"searches[1].{field}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/search"),
+        ("POST", "/v1/search/batch"),
+        ("POST", "/v1/documents"),
+        ("POST", "/v1/documents/bulk"),
+        ("POST", "/v1/documents/delete"),
+        ("POST", "/v1/documents/scroll"),
+        ("POST", "/v1/documents/export"),
+        ("POST", "/v1/count"),
+        ("POST", "/v1/facet"),
+        ("GET", "/v1/documents/some-id"),
+        ("PATCH", "/v1/documents/some-id"),
+        ("DELETE", "/v1/documents/some-id"),
+    ],
+)
+def test_a_parameter_that_nobody_reads_is_named(client: Client, method: str, path: str) -> None:
+    answer = client.http.request(method, f"{path}?k=5", content=b"{}" if method in ("POST", "PATCH") else None)
+    assert answer.status_code == 400, answer.text
+    problem = answer.json()
+    assert (problem["code"], problem["field"]) == ("unknown_field", "k")
+    assert "'k'" in problem["detail"]
 
 
 @pytest.mark.parametrize("headers", [{"X-Timeout": "soon"}, {"X-Timeout": "-1"}, {"X-Index-Position": "x"}])

@@ -49,7 +49,12 @@ def test_every_code_of_an_error_is_listed_with_what_to_do_and_no_other() -> None
     rows = API.rows("Errors")
     listed = {code for row in rows for code in IN_CODE.findall(row[1])}
     answered = arguments([*GATEWAY, *SHARED], "ApiError", 1) - OF_THE_ADMIN_PORT
-    from_shards = {Refusal.REQUEST_EXPIRED.value, *(refusal.value for refusal in _REMEDIES), "version_conflict"}
+    from_shards = {
+        Refusal.REQUEST_EXPIRED.value,
+        Refusal.IDEMPOTENCY_KEY_REUSED.value,
+        *(refusal.value for refusal in _REMEDIES),
+        "version_conflict",
+    }
     assert listed == answered | from_shards | codes_of_failures(SERVING / "gateway" / "failures.py")
     assert all(all(row) for row in rows)
 

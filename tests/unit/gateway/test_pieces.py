@@ -1,6 +1,8 @@
 """Small pure parts of the gateway."""
 
 import random
+from base64 import b64encode
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +11,12 @@ from embedding_serving.contract.index import Distance
 from embedding_serving.contract.route import GenerationRoute
 from embedding_serving.gateway.addresses import resolve, split_port
 from embedding_serving.gateway.breaker import FAILURES_TO_OPEN, FIRST_OPEN_SECONDS, Breaker
+from embedding_serving.gateway.document_request import parse_document, parse_patch
+from embedding_serving.gateway.endpoints import Endpoints
 from embedding_serving.gateway.hits import Stored
 from embedding_serving.gateway.members import Space, check_vector, read_vector
 from embedding_serving.gateway.merge import Ranked, best, fused
+from embedding_serving.gateway.openapi import DOCUMENTED
 from embedding_serving.gateway.position import Positions, parse_tokens, to_token, wanted
 from embedding_serving.gateway.reads import merged, parse_cursor, to_cursor
 from embedding_serving.http.problems import ApiError
@@ -153,3 +158,25 @@ def test_a_host_may_carry_its_port(host: str, expected: tuple[str, int]) -> None
 async def test_several_hosts_are_several_addresses_and_an_unknown_one_is_none() -> None:
     assert await resolve("127.0.0.1:5,127.0.0.1:6,127.0.0.1:5", 1) == [("127.0.0.1", 5), ("127.0.0.1", 6)]
     assert await resolve("nobody.invalid", 1) == []
+
+
+def test_what_was_asked_for_is_known_again_whatever_its_form_and_whenever_it_comes() -> None:
+    said = {"id": "a", "text": "t", "metadata": {"a": 1, "b": [2]}, "vector": [0.5, 1.0], "ttl_seconds": 60}
+    packed = np.array([0.5, 1.0], "<f4").tobytes()
+    first = parse_document(said)
+    again = parse_document(said | {"metadata": {"b": [2], "a": 1}, "vector": b64encode(packed).decode()})
+    assert replace(again, expires_at=0).digest() == first.digest()
+    for other in (
+        {"id": "b"}, {"text": "u"}, {"text": None}, {"metadata": {"a": 1}}, {"vector": [0.5, 2.0]}, {"vector": None},
+        {"ttl_seconds": 61}, {"ttl_seconds": None}, {"if_version": "0"}, {"fingerprint": "f"},
+    ):  # fmt: skip
+        assert parse_document(said | other).digest() != first.digest(), other
+    patches = [parse_patch("a", body) for body in ({"ttl_seconds": None}, {"text": "t"}, {"text": "t", "ttl_seconds": None})]
+    assert len({patch.digest() for patch in patches}) == 3
+
+
+def test_every_hot_route_reads_the_parameters_that_are_documented() -> None:
+    routes = Endpoints(None).routes()  # type: ignore[arg-type]
+    assert {(one.method, one.path): set(one.parameters) for one in routes} == {
+        route: set(documented.parameters) for route, documented in DOCUMENTED.items()
+    }

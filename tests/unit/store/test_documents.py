@@ -1,12 +1,13 @@
 """What a client can rely on: upsert, patch, delete, versions, time to live, repetition."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from embedding_serving.contract.admin import Refusal
-from embedding_serving.contract.index import FieldIndex, FieldType
+from embedding_serving.contract.index import NO_EXPIRY, FieldIndex, FieldType
 from embedding_serving.filters import FilterError, parse
 from embedding_serving.shard.store.records import Change, Op, Refused, WriteBatch
 from embedding_serving.shard.store.store import Store
@@ -126,6 +127,25 @@ async def test_a_refused_condition_is_refused_again_when_repeated(shard: Shard) 
     assert shard.text_of("a") is None
 
 
+async def test_a_repetition_is_known_by_what_the_client_asked_whatever_vector_was_made_of_it(shard: Shard) -> None:
+    (first,) = await shard.write(Change(Op.PUT, "a", "one", vector=vector(1), digest="x"), request_id="key")
+    (again,) = await shard.write(Change(Op.PUT, "a", "one", vector=vector(2), digest="x"), request_id="key")
+    assert again == first
+    (other,) = await shard.write(Change(Op.PUT, "a", "two", vector=vector(1), digest="y"), request_id="key")
+    assert other.code == "idempotency_key_reused"
+    assert shard.text_of("a") == "one"
+
+
+async def test_a_refusal_is_repeated_to_the_same_request_alone(shard: Shard) -> None:
+    change = Change(Op.PUT, "a", "one", if_version="7.7", vector=vector(1), digest="x")
+    (first,) = await shard.write(change, request_id="key")
+    assert first.code == "version_conflict"
+    await shard.put("a")
+    assert await shard.write(change, request_id="key") == [first]
+    (other,) = await shard.write(replace(change, digest="y"), request_id="key")
+    assert other.code == "idempotency_key_reused"
+
+
 async def test_a_request_older_than_what_is_remembered_is_refused(shard: Shard, clock: Clock) -> None:
     issued_at = clock.ms
     clock.ms += 61_000
@@ -154,6 +174,18 @@ async def test_a_document_expires(shard: Shard, clock: Clock) -> None:
     assert await shard.store.expire() == 0
 
 
+async def test_a_patch_keeps_an_expiry_or_takes_it_away(shard: Shard, clock: Clock) -> None:
+    await shard.put("a", expires_at=clock.ms + 1_000)
+    await shard.write(Change(Op.PATCH, "a", metadata='{"n":1}'))
+    (kept,) = shard.store.reader.get(["a"])
+    assert kept is not None
+    assert kept.expires_at == clock.ms + 1_000
+    await shard.write(Change(Op.PATCH, "a", expires_at=NO_EXPIRY))
+    clock.ms += 1_001
+    assert shard.text_of("a") == "text"
+    assert await shard.store.expire() == 0
+
+
 async def test_an_expired_document_can_be_created_again(shard: Shard, clock: Clock) -> None:
     await shard.put("a", expires_at=clock.ms + 1_000)
     clock.ms += 1_001
@@ -172,6 +204,18 @@ async def test_delete_by_filter_deletes_what_matches_once(shard: Shard, clock: C
     assert await shard.store.delete_by_filter(1, "f1", "request", clock.ms, odd) == 1_250
     assert shard.text_of("d1") == "again"
     assert shard.store.reader.count(None) == 1_251
+
+
+async def test_another_delete_by_filter_under_a_used_name_deletes_nothing(shard: Shard, clock: Clock) -> None:
+    await shard.put("a", metadata='{"kind":"odd"}')
+    await shard.put("b", metadata='{"kind":"even"}')
+    odd, even = (parse({"must": [{"key": "kind", "match": {"value": kind}}]}) for kind in ("odd", "even"))
+    for _ in range(2):
+        assert await shard.store.delete_by_filter(1, "f1", "request", clock.ms, odd, digest="odd") == 1
+    with pytest.raises(Refused) as refused:
+        await shard.store.delete_by_filter(1, "f1", "request", clock.ms, even, digest="even")
+    assert refused.value.code is Refusal.IDEMPOTENCY_KEY_REUSED
+    assert shard.text_of("b") == "text"
 
 
 async def test_scrolling_sees_every_document_once_while_others_change(shard: Shard) -> None:

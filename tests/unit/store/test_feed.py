@@ -1,6 +1,7 @@
 """Copies: whatever is read from a feed, in whatever pages and with whatever interruptions, ends as the source is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,13 +72,15 @@ async def test_a_page_is_applied_once_and_in_order(shard: Shard, make: Callable[
 
 async def test_a_remembered_request_travels_with_the_feed(shard: Shard, make: Callable[..., Shard]) -> None:
     copy = make("copy")
-    change = Change(Op.PUT, "a", "one", vector=vector(1))
+    change = Change(Op.PUT, "a", "one", vector=vector(1), digest="one")
     (first,) = await shard.write(change, request_id="same")
     await shard.put("a", "two")
     await follow(copy, shard)
     await catch_up(copy, shard)
     await copy.admit(2)
     assert await copy.write(change, request_id="same") == [first]
+    (other,) = await copy.write(replace(change, digest="other"), request_id="same")
+    assert other.code == "idempotency_key_reused"
     assert copy.text_of("a") == "two"
 
 

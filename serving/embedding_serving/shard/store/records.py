@@ -82,6 +82,7 @@ class Change:
 
     metadata: JSON object text; a patch merges it (RFC 7396) into what is there. vector: float32 [dimensions], normalised
     where the distance is Cosine; a patch without one keeps the vector. failure: why the text could not be embedded.
+    digest: of what the client asked for, where it may send the change again under a key of its own.
     """
 
     op: Op
@@ -92,6 +93,7 @@ class Change:
     expires_at: int | None = None
     vector: Vectors | None = None
     failure: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

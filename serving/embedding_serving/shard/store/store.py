@@ -114,10 +114,10 @@ class Store:
         return await self._submitted(lambda transaction: transaction.write(batch), len(batch.changes))
 
     async def delete_by_filter(
-        self, generation: int, fingerprint: str, request_id: str, issued_at: int, filter_: Filter
+        self, generation: int, fingerprint: str, request_id: str, issued_at: int, filter_: Filter, *, digest: str | None = None
     ) -> int:
         """Deletes what matches now, some at a time, so that other writes get their turn. A repetition does it once."""
-        finished = await self._submitted(lambda transaction: transaction.finished(request_id, issued_at))
+        finished = await self._submitted(lambda transaction: transaction.finished(request_id, issued_at, digest))
         if finished is not None:
             return finished
         ids = await asyncio.to_thread(self.reader.ids, filter_)
@@ -129,7 +129,7 @@ class Store:
                 return transaction.delete_all(generation, fingerprint, part)
 
             deleted += await self._submitted(delete, len(part))
-        await self._submitted(lambda transaction: transaction.finish_request(request_id, issued_at, deleted))
+        await self._submitted(lambda transaction: transaction.finish_request(request_id, issued_at, deleted, digest))
         return deleted
 
     async def command(self, message: Message) -> Answer:

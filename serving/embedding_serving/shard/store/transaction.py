@@ -14,9 +14,9 @@ import numpy as np
 import orjson
 
 from ...contract.admin import Mode, Refusal
-from ...contract.index import FieldType, hash_of
+from ...contract.index import NO_EXPIRY, FieldType, hash_of
 from ...filters import field_entries, keywords
-from . import protocol
+from . import protocol, requests
 from .records import (
     ABSENT,
     Change,
@@ -111,10 +111,10 @@ class Transaction:
         fresh: dict[str, Any] = {}
         for change in batch.changes:
             if change.id in known:
-                results.append(_remembered(change.id, known[change.id]))
+                results.append(requests.result_of(change, known[change.id]))
                 continue
             result = self._change(change)
-            fresh[change.id] = {"code": result.code, "detail": result.detail} if result.code else result.version
+            fresh[change.id] = requests.entry(result, change.digest)
             results.append(result)
         if fresh:
             self._insert_request(batch.request_id, batch.issued_at, fresh)
@@ -125,13 +125,16 @@ class Transaction:
         protocol.check_write(self.state, generation, fingerprint)
         return sum(self._change(Change(Op.DELETE, id_)).version is not None for id_ in ids)
 
-    def finished(self, request_id: str, issued_at: int) -> int | None:
-        """What a request without documents of its own answered before; None where it is new or was cut short."""
-        answer = self._known(request_id, issued_at).get(WHOLE_REQUEST)
-        return None if answer is None else int(answer)
+    def finished(self, request_id: str, issued_at: int, digest: str | None) -> int | None:
+        """What a request without documents of its own answered before; None where it is new or was cut short.
 
-    def finish_request(self, request_id: str, issued_at: int, answer: int) -> None:
-        self._insert_request(request_id, issued_at, {WHOLE_REQUEST: answer})
+        Raises Refused for another request of the same name.
+        """
+        answer = self._known(request_id, issued_at).get(WHOLE_REQUEST)
+        return None if answer is None else requests.count_of(answer, digest)
+
+    def finish_request(self, request_id: str, issued_at: int, answer: int, digest: str | None) -> None:
+        self._insert_request(request_id, issued_at, {WHOLE_REQUEST: requests.counted(answer, digest)})
 
     # --- what the shard does by itself ---
 
@@ -235,7 +238,7 @@ class Transaction:
             row = self._patched(change, existing, version)
         else:
             row = _row(
-                change, change.text, change.metadata or NO_METADATA, version, change.expires_at, _bytes(change), change.failure
+                change, change.text, change.metadata or NO_METADATA, version, _expiry(change), _bytes(change), change.failure
             )
         self._put(row, found)
         return WriteResult(change.id, str(version))
@@ -248,7 +251,7 @@ class Transaction:
         vector, failure = _bytes(change), change.failure
         if vector is None and change.text is None:
             vector, failure = self._vector(existing.row), existing.failure
-        expires_at = existing.expires_at if change.expires_at is None else change.expires_at
+        expires_at = existing.expires_at if change.expires_at is None else _expiry(change)
         return _row(change, text, metadata, version, expires_at, vector, failure)
 
     def _delete(self, id_: str, found: _Found | None, existing: _Found | None) -> WriteResult:
@@ -425,14 +428,12 @@ def _row(
     return _Row(change.id, version, False, expires_at, text, metadata, hash_, failure, vector)
 
 
+def _expiry(change: Change) -> int | None:
+    return None if change.expires_at == NO_EXPIRY else change.expires_at
+
+
 def _bytes(change: Change) -> bytes | None:
     return None if change.vector is None else np.ascontiguousarray(change.vector, dtype="<f4").tobytes()
-
-
-def _remembered(id_: str, result: Any) -> WriteResult:
-    if isinstance(result, dict):
-        return WriteResult(id_, code=result["code"], detail=result["detail"])
-    return WriteResult(id_, version=result)
 
 
 def _merged(target: Any, patch: Any) -> Any:
