@@ -16,6 +16,7 @@ from ..filters import FilterError, metadata_text
 from ..http.body import kind
 from ..http.problems import ApiError, invalid
 from .members import NO_SPACE, Space, Vectors, check_id, check_members, read_space, read_string, read_vector
+from .slices import in_slices
 
 SPACE_MEMBERS = frozenset({"fingerprint", "model", "revision"})
 CONTENT_MEMBERS = frozenset({"text", "vector", "metadata", "if_version", "ttl_seconds"}) | SPACE_MEMBERS
@@ -70,14 +71,14 @@ class Change:
         return hasher.hexdigest()
 
 
-def parse_documents(body: dict[str, Any], max_batch: int) -> list[Change]:
+async def parse_documents(body: dict[str, Any], max_batch: int) -> list[Change]:
     """Of an upsert. A vector space named beside `documents` holds for those that name none."""
     check_members(body, SPACE_MEMBERS | {"documents"})
     documents = _batch(body, "documents", max_batch)
     common = read_space(body)
-    changes = []
-    for index, document in enumerate(documents):
-        at = f"documents[{index}]"
+    changes: list[Change] = []
+    async for document in in_slices(documents):
+        at = f"documents[{len(changes)}]"
         if not isinstance(document, dict):
             raise invalid(at, f"{at} is {kind(document)}: it takes an object")
         changes.append(parse_document(document, at, common))

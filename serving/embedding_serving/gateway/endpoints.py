@@ -98,7 +98,7 @@ class Endpoints:
         return Answer(b'%b,"took_ms":%.3f}' % (answer[:-1], 1000 * seconds), headers)
 
     async def upsert(self, call: Call) -> Answer:
-        changes = parse_documents(call.body(), self._service.limits.max_batch)
+        changes = await parse_documents(call.body(), self._service.limits.max_batch)
         request = self._service.write_request(call, "put")
         written = await self._service.writes.apply(changes, request)
         return _several(written)

@@ -26,6 +26,7 @@ from .pods import Copies, Fleet
 from .position import Positions
 from .routes import Pin, Routes
 from .sequencing import Sequencer
+from .slices import in_slices
 
 FRAME_BYTES = 4 << 20
 FRAME_CHANGES = 1_024
@@ -80,7 +81,7 @@ class Writes:
         """
 
         async def attempt(pin: Pin) -> Written:
-            vectors: list[Vectors | None] = [_prepared(change, pin.generation) for change in changes]
+            vectors: list[Vectors | None] = [_prepared(change, pin.generation) async for change in in_slices(changes)]
             refused = await self._embed(changes, vectors, pin.generation, request)
             return await self._send(changes, vectors, refused, pin, request)
 
