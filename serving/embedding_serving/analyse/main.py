@@ -57,7 +57,7 @@ async def _measured(settings: AnalyseSettings) -> AnalysisReport:
     connector = aiohttp.TCPConnector(use_dns_cache=False)
     try:
         async with aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False) as session:
-            fanout, encoders = Fanout(metrics), Encoders(session, metrics)
+            fanout, encoders = Fanout(metrics), Encoders(session, metrics.encoder_call)
 
             def side(generation: GenerationRoute, *, canary: bool) -> Side:
                 # What is timed must wait as those wait who search.

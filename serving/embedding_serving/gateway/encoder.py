@@ -1,22 +1,20 @@
-"""Texts -> vectors, by the encoder of the pinned generation and no other."""
+"""Texts -> vectors, by the encoder of one vector space and no other."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from ..contract.route import GenerationRoute
 from .addresses import Resolve, resolve
 from .deadline import Deadline
 from .failures import EncoderUnavailable, Moved, TextRefused
 from .http_pods import HttpAnswer, HttpPods, NoAnswer
-from .metrics import Metrics
 
 Vectors = NDArray[np.float32]
 
@@ -24,6 +22,7 @@ PATH = "/v1/embeddings"
 FINGERPRINT_HEADER = "X-Embedding-Fingerprint"
 TEXTS_AT_ONCE = 64
 BYTES_AT_ONCE = 1 << 20
+TOO_MUCH_AT_ONCE = frozenset({"larger_than_queue", "too_many_texts", "body_too_large"})
 FIRST_PAUSE_SECONDS = 0.05
 LAST_PAUSE_SECONDS = 1.0
 
@@ -38,18 +37,35 @@ class Priority(StrEnum):
     BULK = "bulk"
 
 
-class Encoders:
-    """One set of pods a base URL; a generation names its own."""
+class VectorSpace(Protocol):
+    """What makes vectors of a space, and how they are told from others. encoder: base URL. model: its name, for people."""
 
-    def __init__(self, session: aiohttp.ClientSession, metrics: Metrics, look_up: Resolve = resolve) -> None:
+    @property
+    def encoder(self) -> str | None: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def dimensions(self) -> int: ...
+    @property
+    def model(self) -> str | None: ...
+
+
+Observe = Callable[[str, float], None]
+"""Told of each call: the input type, and seconds."""
+
+
+class Encoders:
+    """One set of pods a base URL; a vector space names its own."""
+
+    def __init__(self, session: aiohttp.ClientSession, observe: Observe, look_up: Resolve = resolve) -> None:
         self._session = session
-        self._metrics = metrics
+        self._observe = observe
         self._look_up = look_up
         self._known: dict[str, HttpPods] = {}
 
     async def embed(
         self,
-        generation: GenerationRoute,
+        space: VectorSpace,
         texts: Sequence[str],
         input_type: InputType,
         deadline: Deadline,
@@ -60,11 +76,11 @@ class Encoders:
         parts = _parts(texts)
         begun = time.perf_counter()
         if len(parts) == 1:
-            vectors = await self._part(generation, texts, 0, input_type, deadline, request_id, priority)
+            vectors = await self._part(space, texts, 0, input_type, deadline, request_id, priority)
         else:
             tasks = [
                 asyncio.ensure_future(
-                    self._part(generation, texts[start:stop], start, input_type, deadline, request_id, priority)
+                    self._part(space, texts[start:stop], start, input_type, deadline, request_id, priority)
                 )
                 for start, stop in parts
             ]
@@ -73,12 +89,12 @@ class Encoders:
             finally:
                 for task in tasks:
                     task.cancel()
-        self._metrics.encoder_call(input_type, time.perf_counter() - begun)
+        self._observe(input_type, time.perf_counter() - begun)
         return vectors
 
     async def _part(
         self,
-        generation: GenerationRoute,
+        space: VectorSpace,
         texts: Sequence[str],
         offset: int,
         input_type: InputType,
@@ -96,27 +112,27 @@ class Encoders:
         }
         pause = FIRST_PAUSE_SECONDS
         while True:
-            answer = await self._post(generation, body, headers, deadline)
+            answer = await self._post(space, body, headers, deadline)
             if answer.status == 200:
-                return _vectors(generation, answer, len(texts))
+                return _vectors(space, answer, len(texts))
             problem = _problem(answer)
-            if answer.status == 413 and problem.get("code") == "larger_than_queue" and len(texts) > 1:
+            if answer.status == 413 and problem.get("code") in TOO_MUCH_AT_ONCE and len(texts) > 1:
                 half = len(texts) // 2
                 both = await asyncio.gather(
-                    self._part(generation, texts[:half], offset, input_type, deadline, request_id, priority),
-                    self._part(generation, texts[half:], offset + half, input_type, deadline, request_id, priority),
+                    self._part(space, texts[:half], offset, input_type, deadline, request_id, priority),
+                    self._part(space, texts[half:], offset + half, input_type, deadline, request_id, priority),
                 )
                 return np.concatenate(both)
-            if answer.status in (400, 413):
+            if _is_of_a_text(problem) or (answer.status == 413 and len(texts) == 1):
                 raise TextRefused(offset + _index(problem), str(problem.get("code")), str(problem.get("detail")))
-            detail = f"the encoder of {generation.model} answered {answer.status}: {problem.get('detail', '')}"
+            detail = f"the encoder of {space.model} answered {answer.status}: {problem.get('detail', '')}"
             if answer.status not in (429, 503) or deadline.left() <= pause:
                 raise EncoderUnavailable(detail, retry_after_seconds=_retry_after(answer))
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_SECONDS)
 
-    async def _post(self, generation: GenerationRoute, body: bytes, headers: dict[str, str], deadline: Deadline) -> HttpAnswer:
-        url = generation.encoder
+    async def _post(self, space: VectorSpace, body: bytes, headers: dict[str, str], deadline: Deadline) -> HttpAnswer:
+        url = space.encoder
         if url is None:
             raise EncoderUnavailable("this index has no model: vectors come from clients")
         pods = self._known.get(url)
@@ -125,7 +141,7 @@ class Encoders:
         try:
             return await pods.post(PATH, body, headers, deadline)
         except NoAnswer as error:
-            raise EncoderUnavailable(f"no encoder of {generation.model} answered in time: {error}") from error
+            raise EncoderUnavailable(f"no encoder of {space.model} answered in time: {error}") from error
 
 
 def _parts(texts: Sequence[str]) -> list[tuple[int, int]]:
@@ -140,16 +156,16 @@ def _parts(texts: Sequence[str]) -> list[tuple[int, int]]:
     return [*parts, (start, len(texts))]
 
 
-def _vectors(generation: GenerationRoute, answer: HttpAnswer, count: int) -> Vectors:
-    fingerprint = answer.headers.get(FINGERPRINT_HEADER, generation.fingerprint)
-    if fingerprint != generation.fingerprint:
-        raise Moved(f"the encoder is of fingerprint {fingerprint}, not {generation.fingerprint}")
-    if len(answer.body) != 4 * count * generation.dimensions:
+def _vectors(space: VectorSpace, answer: HttpAnswer, count: int) -> Vectors:
+    fingerprint = answer.headers.get(FINGERPRINT_HEADER, "none")
+    if fingerprint != space.fingerprint:
+        raise Moved(f"the encoder is of fingerprint {fingerprint}, not {space.fingerprint}")
+    if len(answer.body) != 4 * count * space.dimensions:
         raise EncoderUnavailable(
-            f"the encoder of {generation.model} answered {len(answer.body)} bytes: {count} vectors of "
-            f"{generation.dimensions} dimensions are {4 * count * generation.dimensions}"
+            f"the encoder of {space.model} answered {len(answer.body)} bytes: {count} vectors of "
+            f"{space.dimensions} dimensions are {4 * count * space.dimensions}"
         )
-    return np.frombuffer(answer.body, dtype="<f4").reshape(count, generation.dimensions)
+    return np.frombuffer(answer.body, dtype="<f4").reshape(count, space.dimensions)
 
 
 def _problem(answer: HttpAnswer) -> dict[str, Any]:
@@ -158,6 +174,11 @@ def _problem(answer: HttpAnswer) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return problem if isinstance(problem, dict) else {}
+
+
+def _is_of_a_text(problem: dict[str, Any]) -> bool:
+    """Whether one of the texts is at fault, and not the call: then every other text would be refused, too."""
+    return str(problem.get("field", "")).partition("[")[0] == "input"
 
 
 def _index(problem: dict[str, Any]) -> int:

@@ -148,7 +148,7 @@ def _service(
     keys: ApiKeys,
     store: RedisStore | None,
 ) -> Service:
-    fanout, encoders = Fanout(metrics), Encoders(session, metrics)
+    fanout, encoders = Fanout(metrics), Encoders(session, metrics.encoder_call)
     reranker = Reranker(settings.reranker, settings.rerank_timeout_seconds, session) if settings.reranker else None
     searchers = [Searcher(index.routes, index.fleet, fanout, encoders, reranker) for index in indexes]
     routes, fleet = indexes[0].routes, indexes[0].fleet

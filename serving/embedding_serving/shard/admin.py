@@ -15,6 +15,7 @@ from ..contract.admin import (
     Fence,
     Follow,
     Message,
+    Pace,
     Prepare,
     Readmit,
     Release,
@@ -42,6 +43,7 @@ MESSAGES: Mapping[str, type[Message]] = {
     "activate": Activate,
     "unfence": Unfence,
     "release": Release,
+    "pace": Pace,
 }
 
 

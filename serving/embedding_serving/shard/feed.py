@@ -10,7 +10,7 @@ from ..contract.admin import Mode, Refusal
 from ..contract.index import IndexName
 from ..wire.client import Answer, Connection
 from ..wire.errors import CallFailed, WireError
-from .follower import Hello, Unreachable
+from .reading import Hello, Unreachable
 from .store.records import FeedRequest, FeedRow, Lease, Page, Refused, Version
 
 CONNECT_SECONDS = 5.0
@@ -68,6 +68,7 @@ class WireFeed:
             index=IndexName.said(said),
             generation=said["generation"],
             shard=said["shard"],
+            shards=said["shards"],
             fingerprint=said["fingerprint"],
             history=said["history"],
             mode=Mode(said["mode"]),
@@ -81,7 +82,7 @@ class WireFeed:
         return int(answer.head["position"])
 
     async def pull(
-        self, lease: Lease, history: str, *, lower: int, upper: int, with_vectors: bool, limit: int, wait_ms: int
+        self, lease: Lease, history: str, start: int, *, lower: int, upper: int, with_vectors: bool, limit: int, wait_ms: int
     ) -> Page:
         head = {
             "op": "pull",
@@ -89,6 +90,7 @@ class WireFeed:
             "nonce": lease.nonce,
             "history": history,
             "cursor": lease.position,
+            "start": start,
             "lower": str(lower),
             "upper": str(upper),
             "with_vectors": with_vectors,

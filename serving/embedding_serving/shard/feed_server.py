@@ -36,10 +36,10 @@ class FeedServer:
     async def pull(self, call: Call) -> Reply:
         asked = checked(heads.Pull, call)
         page = await self._page(asked)
-        if page.upto == asked.cursor and asked.wait_ms:
+        if page.upto == page.cursor and asked.wait_ms:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(asked.wait_ms / 1000):
-                    await self._committed.reach(asked.cursor + 1)
+                    await self._committed.reach(page.cursor + 1)
             page = await self._page(asked)
         head, tail = await self._run(partial(encode_page, page))
         protocol = self._store.state.protocol
@@ -54,6 +54,7 @@ class FeedServer:
             upper=int(head.upper),
             with_vectors=head.with_vectors,
             limit=head.limit,
+            start=head.start,
         )
         page = await self._run(pull)
         self._acknowledged.moved()

@@ -9,62 +9,30 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..contract.admin import FeedSource, Mode, Refusal, SourceState
 from ..contract.index import IndexName
-from .store.records import Lease, Page, Refused
+from .reading import Feed, Fill, Hello, Reading, Unreachable
+from .store.records import Lease, Refused, StoreError
 from .store.state import Source
 from .store.store import Store
 
 log = logging.getLogger(__name__)
 
-PAGE_ROWS = 500
-WAIT_MS = 1_000
-"""How long a source may hold back an empty page."""
 FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 3.0
 LOOK_SECONDS = 0.2
 """How soon a change of the sources that the store names is noticed."""
 
 
-class Unreachable(Exception):
-    """A source does not answer; it is asked again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """What a source says of itself."""
-
-    index: IndexName
-    generation: int
-    shard: int
-    fingerprint: str
-    history: str
-    mode: Mode
-    position: int
-
-
-class Feed(Protocol):
-    """A connection to a source. Every call raises Refused or Unreachable."""
-
-    hello: Hello
-
-    async def lease(self, lease: Lease) -> int: ...
-
-    async def pull(
-        self, lease: Lease, history: str, *, lower: int, upper: int, with_vectors: bool, limit: int, wait_ms: int
-    ) -> Page: ...
-
-
 Connect = Callable[[str], AbstractAsyncContextManager[Feed]]
-Fill = Callable[[Page], Awaitable[Page]]
-"""Gives the rows of a page vectors of this shard's own space."""
 
 
 @dataclass(slots=True)
 class _Progress:
-    behind: int | None = None
+    """end: of the feed when last asked."""
+
+    end: int | None = None
     message: str | None = None
 
 
@@ -82,19 +50,13 @@ class Follower:
         self._connect = connect
         self._fill = fill
         self._writer = writer
-        self._progress: dict[int, _Progress] = {}
+        self._progress: dict[Source | None, _Progress] = {}
 
     @property
     def caught_up_once(self) -> bool:
         """Whether this copy has read every feed to its end, ever: then it can answer, also while its writer is away."""
         sources = self._store.state.sources
         return bool(sources) and all(source.complete for source in sources)
-
-    @property
-    def behind(self) -> int | None:
-        """Rows that the sources had beyond the cursors when last asked; None where one has not answered yet."""
-        known = [self._of(source.shard).behind for source in self._store.state.sources]
-        return None if not known or None in known else sum(number or 0 for number in known)
 
     def states(self) -> tuple[SourceState, ...]:
         return tuple(
@@ -103,24 +65,25 @@ class Follower:
                 history=source.history,
                 host=source.host,
                 cursor=source.cursor,
-                behind=self._of(source.shard).behind,
-                message=self._of(source.shard).message,
+                behind=self._behind(source),
+                message=self._of(source.reading).message,
             )
             for source in self._store.state.sources
         )
 
     async def run(self) -> None:
         """Until cancelled."""
-        tasks: dict[tuple[int, str, str], asyncio.Task[None]] = {}
+        tasks: dict[Source, asyncio.Task[None]] = {}
         try:
             while True:
                 if self._writer is not None and not self._store.state.sources:
                     await self._retried(self._choose)
-                wanted = {(source.shard, source.nonce, source.host) for source in self._store.state.sources}
-                for key in [key for key in tasks if key not in wanted]:
-                    tasks.pop(key).cancel()
-                for key in wanted - tasks.keys():
-                    tasks[key] = asyncio.create_task(self._follow(*key))
+                wanted = {source.reading for source in self._store.state.sources if self._is_free}
+                for reading in [reading for reading in tasks if reading not in wanted or tasks[reading].done()]:
+                    await _ended(tasks.pop(reading))
+                    self._progress.pop(reading, None)
+                for reading in wanted - tasks.keys():
+                    tasks[reading] = asyncio.create_task(self._follow(reading))
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             for task in tasks.values():
@@ -129,34 +92,24 @@ class Follower:
 
     # --- one source ---
 
-    async def _follow(self, shard: int, nonce: str, host: str) -> None:
+    async def _follow(self, reading: Source) -> None:
+        consumer = reading.consumer or self._consumer
+
+        def current() -> Source | None:
+            return self._current(reading)
+
+        def seen(end: int) -> None:
+            self._progress[reading] = _Progress(end)
+
         async def read() -> None:
-            async with self._connect(host) as feed:
-                source = self._source(shard, nonce)
+            async with self._connect(reading.host) as feed:
+                source = current()
                 if source is not None and await self._acceptable(feed, source):
-                    await feed.lease(Lease(self._consumer, nonce, source.cursor))
-                    await self._pages(feed, shard, nonce)
+                    await feed.lease(Lease(consumer, source.nonce, source.cursor))
+                    await Reading(self._store, feed, consumer, current, self._fill, seen).run()
 
-        while self._source(shard, nonce) is not None:
-            await self._retried(read, shard)
-
-    async def _pages(self, feed: Feed, shard: int, nonce: str) -> None:
-        """Reads on until the source is dropped, refuses, or is gone."""
-        while (source := self._source(shard, nonce)) is not None:
-            lease = Lease(self._consumer, nonce, source.cursor)
-            page = await feed.pull(
-                lease,
-                source.history,
-                lower=source.lower,
-                upper=source.upper,
-                with_vectors=source.with_vectors,
-                limit=PAGE_ROWS,
-                wait_ms=WAIT_MS,
-            )
-            if page.upto > source.cursor or not source.complete or source.resync_from is not None:
-                filled = page if source.with_vectors else await self._fill(page)
-                await self._store.apply_page(shard, nonce, filled)
-            self._progress[shard] = _Progress(behind=page.position - page.upto)
+        while current() is not None:
+            await self._retried(read, reading)
 
     async def _acceptable(self, feed: Feed, source: Source) -> bool:
         """Whether the source is what the store knows; a copy goes over to its writer's new history once it is admitted."""
@@ -194,7 +147,7 @@ class Follower:
 
     # --- retries ---
 
-    async def _retried(self, attempt: Callable[[], Awaitable[None]], shard: int | None = None) -> None:
+    async def _retried(self, attempt: Callable[[], Awaitable[None]], reading: Source | None = None) -> None:
         """Once through, with waits that grow while it fails."""
         wait = FIRST_RETRY_SECONDS
         while True:
@@ -202,39 +155,57 @@ class Follower:
                 await attempt()
                 return
             except Refused as refused:
-                if await self._begun_again(refused, shard):
+                reason = refused.detail if reading is None else await self._begun_again(refused, reading)
+                if reason is None:
                     return
-                reason = refused.detail
-            except Unreachable as error:
+            except (Unreachable, StoreError) as error:
                 reason = str(error)
-            self._note(shard, reason)
+            self._note(reading, reason)
             await asyncio.sleep(wait)
             wait = min(LAST_RETRY_SECONDS, wait * 2)
 
-    async def _begun_again(self, refused: Refused, shard: int | None) -> bool:
-        """A consumer behind its own lease, or without one, reads from 0."""
-        if shard is None or refused.code not in (Refusal.RESET, Refusal.NO_LEASE):
-            return False
+    async def _begun_again(self, refused: Refused, reading: Source) -> str | None:
+        """A consumer behind its own lease, or without one, reads from 0. Answers why it does not."""
+        if self._current(reading) is None:
+            return None
+        if refused.code not in (Refusal.RESET, Refusal.NO_LEASE):
+            return refused.detail
         try:
-            await self._store.restart_source(shard)
+            await self._store.restart_source(reading.shard, reading.nonce)
         except Refused as error:
-            self._note(shard, error.detail)
-            return False
-        log.warning("reading shard %d again from 0: %s", shard, refused.detail)
-        return True
-
-    def _note(self, shard: int | None, reason: str) -> None:
-        key = -1 if shard is None else shard
-        progress = self._of(key)
-        if progress.message != reason:
-            log.info("a source cannot be read: %s", reason, extra={"shard": key})
-        self._progress[key] = _Progress(progress.behind, reason)
-
-    def _of(self, shard: int) -> _Progress:
-        return self._progress.get(shard, _Progress())
-
-    def _source(self, shard: int, nonce: str) -> Source | None:
-        for source in self._store.state.sources:
-            if source.shard == shard and source.nonce == nonce:
-                return source
+            return f"{refused.detail}; {error.detail}"
+        log.warning("reading shard %d again from 0: %s", reading.shard, refused.detail)
         return None
+
+    def _note(self, reading: Source | None, reason: str) -> None:
+        progress = self._of(reading)
+        if progress.message != reason:
+            log.info("a source cannot be read: %s", reason, extra={"shard": reading.shard if reading else None})
+        self._progress[reading] = _Progress(progress.end, reason)
+
+    def _of(self, reading: Source | None) -> _Progress:
+        return self._progress.get(reading, _Progress())
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether this shard may read: from `prepare` on it stands still."""
+        return self._store.state.protocol.prepared is None
+
+    def _current(self, reading: Source) -> Source | None:
+        if self._is_free:
+            for source in self._store.state.sources:
+                if source.reading == reading:
+                    return source
+        return None
+
+    def _behind(self, source: Source) -> int | None:
+        end = self._of(source.reading).end
+        return None if end is None else max(0, end - source.cursor)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Until nothing of it is on its way any more: what reads the same source next begins where it stopped."""
+    task.cancel()
+    (failure,) = await asyncio.gather(task, return_exceptions=True)
+    if isinstance(failure, Exception):
+        log.error("a source is read anew after a failure", exc_info=failure)

@@ -125,12 +125,16 @@ class LeaseHead(_Strict):
 
 
 class Pull(_Strict):
-    """lower, upper: the part of the ring, decimal (upper may be 2^64, which JSON numbers do not hold)."""
+    """cursor: what the consumer has made durable. start: where the page begins where it reads ahead of that.
+
+    lower, upper: the part of the ring, decimal (upper may be 2^64, which JSON numbers do not hold).
+    """
 
     consumer: str
     nonce: str
     history: str
     cursor: int = Field(ge=0)
+    start: int | None = Field(default=None, ge=0)
     lower: str = Field(default="0", pattern=r"^\d{1,20}$")
     upper: str = Field(default=str(1 << 64), pattern=r"^\d{1,20}$")
     with_vectors: bool = False

@@ -4,28 +4,31 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from .. import __version__
-from ..contract.admin import Answer, FollowerState, Message, Refusal, Role, ShardInfo
+from ..contract.admin import Answer, BuildState, FenceState, FollowerState, Message, Mode, Pace, Refusal, Role, ShardInfo
 from ..contract.index import IndexName
 from ..contract.settings import ShardSettings
 from ..filters import FilterError
 from ..wire.calls import Call, Handler, Reply
 from ..wire.errors import BAD_REQUEST, INTERNAL, WireError
 from .ann.index import VectorIndex
+from .embedding import Embedding
+from .encoder import EncoderCalls
 from .feed import connect
 from .feed_server import FeedServer
-from .follower import Follower, Unreachable
+from .follower import Follower
 from .housekeeping import keep_house, keep_index
 from .index_feed import BEHIND, IndexFeed
 from .matches import Matches
 from .reads import Reads
-from .store.protocol import digest_text
-from .store.records import Page, Refused, StoreCorrupt, StoreError
+from .store.protocol import answer, check, digest_text
+from .store.records import Refused, StoreCorrupt, StoreError
+from .store.state import Protocol
 from .store.store import Store
 from .watermark import Watermark
 from .writes import Writes
@@ -59,19 +62,21 @@ class ShardService:
         self._seen: dict[str, tuple[int, float]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.is_writer = ordinal(settings.pod) == 0
+        self._searches = ThreadPoolExecutor(threads, thread_name_prefix="search")
+        self._feeds = ThreadPoolExecutor(FEED_THREADS, thread_name_prefix="feed")
+        self._encoder = EncoderCalls(store.state.identity)
+        self._embedding = Embedding(store.state.identity, self._encoder, self._embedded, store.reader.failures)
         self._follower = Follower(
             store,
             settings.pod,
             IndexName(settings.namespace, settings.index),
             partial(connect, peer=settings.pod),
-            _fill,
+            self._embedding.pieces,
             None if self.is_writer else _host(settings),
         )
         self.committed = Watermark(lambda: store.state.position)
         self._reached = self.committed if self.is_writer else Watermark(self._cursor)
         acknowledged = Watermark(self._acknowledged_position)
-        self._searches = ThreadPoolExecutor(threads, thread_name_prefix="search")
-        self._feeds = ThreadPoolExecutor(FEED_THREADS, thread_name_prefix="feed")
         matches = Matches(store.reader, lambda: store.state.position)
         self._reads = Reads(
             store,
@@ -119,6 +124,7 @@ class ShardService:
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+        await self._encoder.close()
         await asyncio.to_thread(self.store.close)
         await asyncio.to_thread(self._index.close)
         self._searches.shutdown(wait=False, cancel_futures=True)
@@ -133,9 +139,9 @@ class ShardService:
     async def command(self, message: Message) -> Answer:
         """What the operator tells. Raises Refused, StoreError."""
         self._refuse_damaged()
-        answer = await self.store.command(message)
-        log.info("obeyed", extra={"command": type(message).__name__, "epoch": answer.epoch, "mode": answer.mode})
-        return answer
+        answered = self._paced(message) if isinstance(message, Pace) else await self.store.command(message)
+        log.info("obeyed", extra={"command": type(message).__name__, "epoch": answered.epoch, "mode": answered.mode})
+        return answered
 
     def handlers(self) -> dict[str, Handler]:
         """The operations of the frame server."""
@@ -197,6 +203,10 @@ class ShardService:
             mode=protocol.mode,
             sealed=protocol.sealed,
             prepared=protocol.prepared,
+            prepared_at=protocol.prepared_at,
+            fenced=_fence(protocol),
+            lifted=protocol.lifted,
+            opened_at=protocol.opened_at,
             retired=protocol.retired is not None,
             ready=self.is_ready,
             position=state.position,
@@ -209,6 +219,7 @@ class ShardService:
             lost=protocol.lost,
             sources=self._follower.states(),
             followers=self._followers(),
+            build=self._build(),
             index=self._index.state(),
             fault=fault,
             message=message,
@@ -225,6 +236,21 @@ class ShardService:
         """From any thread: a transaction can be seen now."""
         self.committed.moved()
         self._reached.moved()
+
+    def _paced(self, message: Pace) -> Answer:
+        state = self.store.state
+        check(state, message)
+        self._embedding.pace.tell(message.rows_per_second)
+        return answer(state)
+
+    def _build(self) -> BuildState | None:
+        """Of a shard that embeds, did so since it started, or holds documents that could not be embedded."""
+        state = self.store.state
+        reads = any(not source.with_vectors for source in state.sources)
+        return self._embedding.state() if reads or self._embedding.has_begun or state.counters.failed else None
+
+    async def _embedded(self, ids: Sequence[str]) -> dict[str, tuple[str, bytes]]:
+        return await asyncio.get_running_loop().run_in_executor(self._feeds, self.store.reader.embedded, ids)
 
     def _cursor(self) -> int:
         """In the writer's positions: a copy numbers its own rows anew."""
@@ -326,5 +352,7 @@ def _host(settings: ShardSettings) -> str:
     return settings.writer if ":" in settings.writer else f"{settings.writer}:{settings.frame_port}"
 
 
-async def _fill(page: Page) -> Page:
-    raise Unreachable("this shard has no encoder to make vectors for another vector space with")
+def _fence(protocol: Protocol) -> FenceState | None:
+    if protocol.mode is not Mode.FENCED or protocol.fenced is None:
+        return None
+    return FenceState(epoch=protocol.fenced.epoch, position=protocol.fenced.position)

@@ -19,8 +19,10 @@ def make_shard(operator: Operator, tmp_path: Path) -> Iterator[MakeShard]:
     """Starts pods; those of one number share a directory."""
     made: list[ShardProcess] = []
 
-    def make(pod: int = 0, data_dir: Path | None = None, **changes: Any) -> ShardProcess:
+    def make(pod: int = 0, data_dir: Path | None = None, name: str | None = None, **changes: Any) -> ShardProcess:
         settings = shard_settings(data_dir or tmp_path / f"data-{pod}", operator, pod=pod, **changes)
+        if name is not None:
+            settings = settings.model_copy(update={"pod": name})
         work = tmp_path / f"work-{len(made)}"
         work.mkdir()
         shard = ShardProcess(settings, operator, work)

@@ -12,8 +12,10 @@ import pytest
 
 from embedding_serving.contract.admin import Mode
 from embedding_serving.contract.index import IndexName
-from embedding_serving.shard.follower import Follower, Hello, Unreachable
+from embedding_serving.shard.follower import Follower
+from embedding_serving.shard.reading import Hello, Piece, Unreachable
 from embedding_serving.shard.store.records import Identity, Lease, Page
+from embedding_serving.shard.store.state import Source
 from embedding_serving.shard.store.store import Store
 
 OURS = IndexName("test", "docs")
@@ -37,7 +39,7 @@ class Address:
     async def lease(self, lease: Lease) -> int:
         return lease.position
 
-    async def pull(self, lease: Lease, history: str, **asked: object) -> Page:
+    async def pull(self, lease: Lease, history: str, start: int, **asked: object) -> Page:
         said = self.hello
         self.pulled.append(said.history)
         if said != WRITER:
@@ -53,8 +55,8 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-async def fill(page: Page) -> Page:
-    return page
+def fill(source: Source, page: Page) -> AsyncIterator[Piece]:
+    raise AssertionError("a copy takes vectors along")
 
 
 @asynccontextmanager

@@ -33,12 +33,17 @@ M = TypeVar("M", bound=Message)
 
 def command(state: State, message: Message) -> tuple[State, Answer]:
     """Raises Refused."""
+    check(state, message)
+    return _HANDLERS[type(message)](_raised(state, message), message)
+
+
+def check(state: State, message: Message) -> None:
+    """Raises Refused where the message is not for this shard, or an old one."""
     known = state.protocol
     if message.history != known.history:
         raise Refused(Refusal.WRONG_HISTORY, f"this shard has history {known.history}, the message is for {message.history}")
     if message.epoch < known.epoch:
         raise Refused(Refusal.STALE, f"this shard is at epoch {known.epoch}, the message is of {message.epoch}")
-    return _HANDLERS[type(message)](_raised(state, message), message)
 
 
 def lift(state: State) -> State:
@@ -89,7 +94,7 @@ def _fence(state: State, message: Fence) -> tuple[State, Answer]:
         was_open=before.was_open if before else known.mode is Mode.OPEN,
     )
     state = _changed(state, mode=Mode.FENCED, fenced=fenced, rebuild_id=message.rebuild_id)
-    return state, _answer(state, position=fenced.position)
+    return state, answer(state, position=fenced.position)
 
 
 def _seal(state: State, message: Seal) -> tuple[State, Answer]:
@@ -99,7 +104,7 @@ def _seal(state: State, message: Seal) -> tuple[State, Answer]:
     if known.mode is not Mode.FENCED or known.fenced is None or known.fenced.position != message.position:
         raise Refused(Refusal.NOT_FENCED, f"this shard is {known.mode} and not fenced at {message.position}")
     state = _changed(state, sealed=True)
-    return state, _answer(state, position=message.position)
+    return state, answer(state, position=message.position)
 
 
 def _follow(state: State, message: Follow) -> tuple[State, Answer]:
@@ -107,13 +112,13 @@ def _follow(state: State, message: Follow) -> tuple[State, Answer]:
         raise Refused(Refusal.OPEN, "this shard takes writes and follows nobody")
     if state.protocol.prepared == message.epoch:
         raise Refused(Refusal.NOT_CAUGHT_UP, f"this shard is frozen by prepare at epoch {message.epoch}")
-    return (followed := follow(_changed(state, prepared=None, prepared_at=None), message.sources)), _answer(followed)
+    return (followed := follow(_changed(state, prepared=None, prepared_at=None), message.sources)), answer(followed)
 
 
 def _prepare(state: State, message: Prepare) -> tuple[State, Answer]:
     known = state.protocol
     if known.prepared == message.epoch:
-        return state, _answer(state, position=known.prepared_at)
+        return state, answer(state, position=known.prepared_at)
     if known.mode is Mode.OPEN:
         raise Refused(Refusal.OPEN, "this shard takes writes already")
     cursors = {(source.shard, source.history): source.cursor for source in state.sources}
@@ -127,23 +132,23 @@ def _prepare(state: State, message: Prepare) -> tuple[State, Answer]:
     leases = state.leases | {reverse_consumer(wanted.shard): (message.rebuild_id, state.position) for wanted in message.sources}
     state = _changed(state, prepared=message.epoch, prepared_at=state.position, rebuild_id=message.rebuild_id)
     state = replace(state, leases=leases)
-    return state, _answer(state, position=state.position)
+    return state, answer(state, position=state.position)
 
 
 def _retire(state: State, message: Retire) -> tuple[State, Answer]:
     state = _changed(state, retired=message.route)
-    return state, _answer(state)
+    return state, answer(state)
 
 
 def _readmit(state: State, message: Readmit) -> tuple[State, Answer]:
     state = _changed(state, retired=None)
-    return state, _answer(state)
+    return state, answer(state)
 
 
 def _activate(state: State, message: Activate) -> tuple[State, Answer]:
     known = state.protocol
     if known.mode is Mode.OPEN and known.opened_at == message.epoch:
-        return state, _answer(state)
+        return state, answer(state)
     if known.prepared != message.epoch:
         raise Refused(Refusal.NOT_PREPARED, f"this shard is prepared at {known.prepared}, not at {message.epoch}")
     return _opened(state, message)
@@ -152,7 +157,7 @@ def _activate(state: State, message: Activate) -> tuple[State, Answer]:
 def _unfence(state: State, message: Unfence) -> tuple[State, Answer]:
     known = state.protocol
     if known.mode is Mode.OPEN and known.opened_at == message.epoch:
-        return state, _answer(state)
+        return state, answer(state)
     if known.mode is Mode.FENCED and known.fenced is not None and known.fenced.epoch == message.epoch:
         raise Refused(Refusal.STALE, f"the fence of epoch {message.epoch} ends at a higher epoch only")
     return _opened(state, message)
@@ -172,7 +177,7 @@ def _opened(state: State, message: Message) -> tuple[State, Answer]:
         was_writer=True,
     )
     state = replace(state, sources=())
-    return state, _answer(state)
+    return state, answer(state)
 
 
 def _raised(state: State, message: Message) -> State:
@@ -188,18 +193,21 @@ def follow(state: State, wanted: tuple[FeedSource, ...]) -> State:
     return replace(state, sources=tuple(_source(state, known.get(source.shard), source) for source in wanted))
 
 
-def restart(state: State, shard: int) -> State:
-    """Reads a source again from 0: this copy is behind what it once acknowledged.
+def restart(state: State, shard: int, nonce: str | None = None) -> State:
+    """Reads a source again from 0, under a nonce of its own: this copy is behind what it once acknowledged.
 
-    Raises Refused for a former writer, whose rows may be the only ones: it waits for a person or the operator.
+    nonce: of the reading that found it out; one that is over ends no other. Raises Refused for a former writer, whose rows
+    may be the only ones (it waits for a person or the operator), and for a shard that is frozen.
     """
+    if state.protocol.prepared is not None:
+        raise Refused(Refusal.NOT_CAUGHT_UP, "this shard is frozen by prepare")
     if state.protocol.was_writer:
         raise Refused(Refusal.RESET, "this shard took writes once and does not drop rows by itself")
     return replace(
         state,
         sources=tuple(
             replace(source, cursor=0, nonce=secrets.token_hex(8), resync_from=state.position)
-            if source.shard == shard
+            if source.shard == shard and nonce in (None, source.nonce)
             else source
             for source in state.sources
         ),
@@ -207,9 +215,23 @@ def restart(state: State, shard: int) -> State:
 
 
 def _source(state: State, known: Source | None, wanted: FeedSource) -> Source:
-    """With a new history, what came under the old one is outdated: it goes when the new feed was read to its end."""
+    """With a new history, what came under the old one is outdated: it goes when the new feed was read to its end.
+
+    With the same one, a lease that is in use stays so, unless the operator names another than before.
+    """
     if known is not None and known.history == wanted.history:
-        return replace(known, host=wanted.host, lower=wanted.lower, upper=wanted.upper, with_vectors=wanted.with_vectors)
+        is_new = wanted.nonce not in (None, known.given)
+        return replace(
+            known,
+            host=wanted.host,
+            lower=wanted.lower,
+            upper=wanted.upper,
+            with_vectors=wanted.with_vectors,
+            encoder=wanted.encoder,
+            consumer=wanted.consumer if is_new else known.consumer,
+            nonce=wanted.nonce if is_new and wanted.nonce else known.nonce,
+            given=wanted.nonce if is_new else known.given,
+        )
     outdated = known is not None and wanted.position == 0 and not state.protocol.was_writer and state.position > 0
     return Source(
         shard=wanted.shard,
@@ -218,10 +240,13 @@ def _source(state: State, known: Source | None, wanted: FeedSource) -> Source:
         lower=wanted.lower,
         upper=wanted.upper,
         with_vectors=wanted.with_vectors,
-        nonce=secrets.token_hex(8),
+        nonce=wanted.nonce or secrets.token_hex(8),
         cursor=wanted.position,
         resync_from=state.position if outdated else None,
         complete=known is not None and known.complete and outdated,
+        encoder=wanted.encoder,
+        consumer=wanted.consumer,
+        given=wanted.nonce,
     )
 
 
@@ -241,10 +266,10 @@ def _changed(state: State, **changes: Any) -> State:
 def _release(state: State, message: Release) -> tuple[State, Answer]:
     kept = {consumer: lease for consumer, lease in state.leases.items() if consumer != message.consumer}
     state = replace(state, leases=kept)
-    return state, _answer(state)
+    return state, answer(state)
 
 
-def _answer(state: State, position: int | None = None) -> Answer:
+def answer(state: State, position: int | None = None) -> Answer:
     known = state.protocol
     return Answer(history=known.history, epoch=known.epoch, mode=known.mode, position=position, digest=digest_text(state))
 

@@ -121,6 +121,25 @@ class Reader:
             allowed = None if filter_ is None else compile_filter(filter_, self._declared(), now, 0, db)
             return keyword_rows(db, text, k, now, allowed)
 
+    # --- what is embedded here ---
+
+    def embedded(self, ids: Sequence[str]) -> dict[str, tuple[str, bytes]]:
+        """Text and vector of those of the documents that have both."""
+        marks = ",".join("?" * len(ids))
+        with self._view() as db:
+            found = db.execute(
+                f"SELECT r.id, r.text, v.vector FROM rows r JOIN vectors v ON v.row = r.row WHERE r.id IN ({marks})", tuple(ids)
+            ).fetchall()
+        return {id_: (text, vector) for id_, text, vector in found if text is not None}
+
+    def failures(self, limit: int) -> list[tuple[str, str]]:
+        """Ids of documents without a vector, and why."""
+        with self._view() as db:
+            found = db.execute(
+                "SELECT id, failure FROM rows WHERE deleted = 0 AND failure IS NOT NULL ORDER BY row LIMIT ?", (limit,)
+            ).fetchall()
+        return [(id_, failure) for id_, failure in found]
+
     # --- vectors, for the approximate index ---
 
     def live_rows(self, above: int) -> Rows:

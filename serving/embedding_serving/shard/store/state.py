@@ -12,6 +12,7 @@ from .records import Identity, WrongIdentity
 _PROTOCOL = "protocol"
 _COUNTERS = "counters"
 _IDENTITY = "identity"
+_PUT_SOURCE = "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 DIGEST_MODULUS = 1 << 128
 
 
@@ -66,6 +67,8 @@ class Counters(Frozen):
 class Source:
     """A feed that is followed. resync_from: rows up to this number that come from it are older than its history.
 
+    encoder: what makes the vectors of its rows, where they are not taken along. consumer: name of the lease there; None =
+    this pod's own. given: the nonce that the operator named; another one is in use once the feed was read again from 0.
     complete: it was read to its end once, so that what is here is a state that the source was in (or, while it is read
     again, that its predecessor was in).
     """
@@ -80,6 +83,14 @@ class Source:
     cursor: int
     resync_from: int | None = None
     complete: bool = False
+    encoder: str | None = None
+    consumer: str | None = None
+    given: str | None = None
+
+    @property
+    def reading(self) -> "Source":
+        """What is read and how, without how far: two that are equal here are read by one and the same connection."""
+        return replace(self, cursor=0, resync_from=None, complete=False, given=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +124,8 @@ def load(connection: sqlite3.Connection, identity: Identity) -> State:
             f"the volume holds {stored[_IDENTITY]} and this pod is {expected}: give it the volume that was made for it"
         )
     sources = connection.execute(
-        "SELECT shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete "
-        "FROM sources ORDER BY shard"
+        "SELECT shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete, encoder, consumer, "
+        "given FROM sources ORDER BY shard"
     )
     leases = connection.execute("SELECT consumer, nonce, position FROM leases")
     return State(
@@ -144,7 +155,7 @@ def save(connection: sqlite3.Connection, before: State, after: State) -> None:
             "DELETE FROM sources WHERE shard = ?", [(old.shard,) for old in before.sources if old.shard not in kept]
         )
         changed = [new for new in after.sources if new not in before.sources]
-        connection.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_columns, changed))
+        connection.executemany(_PUT_SOURCE, map(_columns, changed))
     if after.leases != before.leases:
         gone = [(consumer,) for consumer in before.leases if consumer not in after.leases]
         connection.executemany("DELETE FROM leases WHERE consumer = ?", gone)
@@ -164,9 +175,9 @@ def _identity_text(identity: Identity) -> str:
 
 
 def _source(row: tuple[Any, ...]) -> Source:
-    shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete = row
+    shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete, *lease = row
     flags = bool(with_vectors), bool(complete)
-    return Source(shard, history, host, int(lower), int(upper), flags[0], nonce, cursor, resync_from, flags[1])
+    return Source(shard, history, host, int(lower), int(upper), flags[0], nonce, cursor, resync_from, flags[1], *lease)
 
 
 def _columns(source: Source) -> tuple[Any, ...]:
@@ -181,4 +192,7 @@ def _columns(source: Source) -> tuple[Any, ...]:
         source.cursor,
         source.resync_from,
         int(source.complete),
+        source.encoder,
+        source.consumer,
+        source.given,
     )

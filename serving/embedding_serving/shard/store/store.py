@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ class Store:
         self._writer = writer
         self._fields = fields
         self._leases: dict[str, tuple[str, int]] = dict(writer.published.leases)
+        self._moving = threading.Lock()
 
     @classmethod
     def open(
@@ -140,9 +142,8 @@ class Store:
             return answer
 
         answer = await self._submitted(obey)
-        self._leases = dict(self.state.leases) | {
-            consumer: lease for consumer, lease in self._leases.items() if consumer in self.state.leases
-        }
+        with self._moving:
+            self._leases = self._moved()
         return answer
 
     async def lift_fence(self) -> None:
@@ -206,20 +207,36 @@ class Store:
             self._leases[lease.consumer] = (lease.nonce, position)
         return position
 
-    def pull(self, lease: Lease, history: str, *, lower: int, upper: int, with_vectors: bool, limit: int) -> Page:
-        """A page for the consumer of this lease, whose durable cursor is `lease.position`. Blocking. Raises Refused."""
+    def pull(
+        self,
+        lease: Lease,
+        history: str,
+        *,
+        lower: int,
+        upper: int,
+        with_vectors: bool,
+        limit: int,
+        start: int | None = None,
+    ) -> Page:
+        """A page for the consumer of this lease, whose durable cursor is `lease.position`. Blocking. Raises Refused.
+
+        start: where the page begins if the consumer reads ahead of what it has made durable; the lease stays behind with that.
+        """
         known = self.state.protocol
         if history != known.history:
             raise Refused(Refusal.WRONG_HISTORY, f"this feed has history {known.history}, not {history}")
         held = self._leases.get(lease.consumer)
         if held is None or held[0] != lease.nonce:
             raise Refused(Refusal.NO_LEASE, f"{lease.consumer} has no lease under this nonce: open one at 0")
-        page = self.reader.feed(history, lease.position, lower, upper, with_vectors=with_vectors, limit=limit)
+        begin = lease.position if start is None else start
+        page = self.reader.feed(history, begin, lower, upper, with_vectors=with_vectors, limit=limit)
         # The end is the file's, not `state`'s: a commit can be read, and told to the consumer, before it is published.
-        if lease.position < held[1] or lease.position > page.position:
+        if not held[1] <= lease.position <= begin <= page.position:
             detail = f"{lease.consumer} is at {lease.position}, had reached {held[1]} of {page.position}: begin at 0"
             raise Refused(Refusal.RESET, detail)
-        self._leases[lease.consumer] = (lease.nonce, lease.position)
+        with self._moving:
+            if self._leases.get(lease.consumer, ("", 0))[0] == lease.nonce:
+                self._leases[lease.consumer] = (lease.nonce, lease.position)
         return page
 
     # --- the feed, from the side of the one who follows ---
@@ -233,16 +250,25 @@ class Store:
         await self._submitted(adopt)
         return self.state.sources[0]
 
-    async def restart_source(self, shard: int) -> None:
+    async def restart_source(self, shard: int, nonce: str | None = None) -> None:
         def restart(transaction: Transaction) -> None:
-            transaction.state = protocol.restart(transaction.state, shard)
+            transaction.state = protocol.restart(transaction.state, shard, nonce)
 
         await self._submitted(restart)
 
-    async def apply_page(self, shard: int, nonce: str, page: Page) -> None:
-        await self._submitted(lambda transaction: transaction.apply_page(shard, nonce, page), max(1, len(page.rows)))
+    async def apply_page(self, shard: int, nonce: str, page: Page, of: int = 1) -> None:
+        """of: shards of the source's generation."""
+        await self._submitted(lambda transaction: transaction.apply_page(shard, nonce, page, of), max(1, len(page.rows)))
 
     # --- underneath ---
+
+    def _moved(self) -> dict[str, tuple[str, int]]:
+        """The durable leases, and how far those of the same nonce have come since."""
+        moved = dict(self.state.leases)
+        for consumer, lease in self._leases.items():
+            if moved.get(consumer, ("", 0))[0] == lease[0]:
+                moved[consumer] = max(lease, moved[consumer])
+        return moved
 
     async def _submitted(self, run: Callable[[Transaction], T], changes: int = 1) -> T:
         return await asyncio.wrap_future(self._writer.submit(run, changes))

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from ...contract.admin import Mode, Refusal
-from ...contract.index import NO_EXPIRY, FieldType, hash_of
+from ...contract.index import NO_EXPIRY, FieldType, hash_of, ring_range
 from ...filters import field_entries, keywords
 from . import protocol, requests
 from .records import (
@@ -178,8 +178,11 @@ class Transaction:
 
     # --- what a consumer of another feed does ---
 
-    def apply_page(self, shard: int, nonce: str, page: Page) -> None:
-        """Takes a page of a followed feed, iff newer, and moves the cursor with it. Raises Refused out of page order."""
+    def apply_page(self, shard: int, nonce: str, page: Page, of: int) -> None:
+        """Takes a page of a followed feed, iff newer, and moves the cursor with it. Raises Refused out of page order.
+
+        of: shards of the source's generation. Several that are followed at once each own a part of what is here.
+        """
         source = next((one for one in self.state.sources if one.shard == shard), None)
         if source is None or source.nonce != nonce or source.history != page.history:
             raise Refused(Refusal.WRONG_HISTORY, f"shard {shard} is not followed under history {page.history}")
@@ -194,7 +197,7 @@ class Transaction:
         moved = replace(source, cursor=page.upto)
         if page.upto >= page.position:
             if moved.resync_from is not None:
-                self._drop_outdated(moved)
+                self._drop_outdated(moved, of)
             moved = replace(moved, resync_from=None, complete=True)
         self._replace_source(moved)
 
@@ -380,11 +383,13 @@ class Transaction:
 
     # --- sources ---
 
-    def _drop_outdated(self, source: Source) -> None:
-        """Ends a second reading: what the source did not send again, it does not have."""
+    def _drop_outdated(self, source: Source, of: int) -> None:
+        """Ends a second reading: what the source did not send again, it does not have. Its neighbours' rows are not its."""
         limit = source.resync_from or 0
+        first, end = ring_range(source.shard, of)
+        lower, upper = max(first, source.lower), min(end, source.upper)
         for (id_,) in self._db.execute("SELECT id FROM rows WHERE row <= ?", (limit,)).fetchall():
-            if source.lower <= hash_of(id_) < source.upper:
+            if lower <= hash_of(id_) < upper:
                 found = self._find(id_)
                 if found is not None:
                     self._remove(id_, found)

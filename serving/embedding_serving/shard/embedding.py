@@ -1,0 +1,244 @@
+"""Vectors for rows that come from another vector space: pages are cut into pieces that one call of the encoder takes.
+
+At most WINDOW_PIECES of them are on their way over all sources of the shard, from the encoder into the store: enough to
+keep the encoder busy while others are committed, and all that is embedded a second time after a crash.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from ..contract.admin import BuildState, FailedDocument
+from ..contract.index import Distance
+from .pace import Pace
+from .reading import Piece
+from .store.records import FeedRow, Identity, Page, Vectors
+from .store.state import Source
+
+log = logging.getLogger(__name__)
+
+PIECE_ROWS = 64
+WINDOW_PIECES = 4
+FIRST_PAUSE_SECONDS = 0.2
+LAST_PAUSE_SECONDS = 10.0
+RATE_SECONDS = 30.0
+NAMED_FAILURES = 20
+MAX_REASON = 500
+NO_TEXT = "it has no text to embed"
+ZERO = "the model's vector of its text is all zeros: it has no direction to compare by cosine"
+NO_ENCODER = "told to follow another vector space without an encoder for its own"
+PAUSED = "told to pause"
+
+Known = Mapping[str, tuple[str, bytes]]
+"""Text and vector by id of documents that are here."""
+
+
+class NotNow(Exception):
+    """The encoder is away, or is not the one for this shard; it is asked again."""
+
+
+class TextRefused(Exception):
+    """It does not take the text of this index."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index = index
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """vectors: float32 [texts, dimensions]. tokens: as far as the encoder says."""
+
+    vectors: Vectors
+    tokens: int = 0
+
+
+class Encode(Protocol):
+    """Raises NotNow, TextRefused."""
+
+    async def __call__(self, encoder: str, texts: Sequence[str]) -> Embedded: ...
+
+
+@dataclass(slots=True)
+class Progress:
+    """What has been embedded since the process started."""
+
+    clock: Callable[[], float] = time.monotonic
+    rows: int = 0
+    tokens: int = 0
+    _recent: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def add(self, rows: int, tokens: int) -> None:
+        self.rows += rows
+        self.tokens += tokens
+        self._recent.append((self.clock(), rows))
+        self._forget()
+
+    @property
+    def rows_per_second(self) -> float:
+        self._forget()
+        return sum(rows for _, rows in self._recent) / RATE_SECONDS
+
+    def _forget(self) -> None:
+        oldest = self.clock() - RATE_SECONDS
+        while self._recent and self._recent[0][0] < oldest:
+            self._recent.popleft()
+
+
+class Embedding:
+    """known: of documents that are here already. failures: of documents here without a vector."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        encode: Encode,
+        known: Callable[[Sequence[str]], Awaitable[Known]],
+        failures: Callable[[int], Sequence[tuple[str, str]]],
+    ) -> None:
+        self.pace = Pace()
+        self._cosine = identity.distance is Distance.COSINE
+        self._encode = encode
+        self._known = known
+        self._failures = failures
+        self._window = asyncio.Semaphore(WINDOW_PIECES)
+        self._progress = Progress()
+        self._troubles: dict[int, str] = {}
+
+    def state(self) -> BuildState:
+        """Blocking: it reads which documents failed."""
+        paused = PAUSED if self.pace.rows_per_second == 0 else None
+        return BuildState(
+            rows=self._progress.rows,
+            tokens=self._progress.tokens,
+            rows_per_second=self._progress.rows_per_second,
+            pace=self.pace.rows_per_second,
+            failed=tuple(FailedDocument(id=id_, reason=reason) for id_, reason in self._failures(NAMED_FAILURES)),
+            message=next(iter([*self._troubles.values()]), paused),
+        )
+
+    @property
+    def has_begun(self) -> bool:
+        return self._progress.rows > 0
+
+    async def pieces(self, source: Source, page: Page) -> AsyncIterator[Piece]:
+        """The page, cut where a piece has as many rows to embed as pace and encoder take at once."""
+        known = await self._known([row.id for row in page.rows if not row.deleted])
+        rows = [_settled(row, known) for row in page.rows]
+        at, cursor = 0, page.cursor
+        while True:
+            todo = sum(_is_open(row) for row in rows[at:])
+            if not todo:
+                yield Piece(_ready(_stretch(page, cursor, page.upto, rows[at:])), lambda: None)
+                return
+            await self._window.acquire()
+            try:
+                granted = await self.pace.take(min(PIECE_ROWS, todo))
+            except BaseException:
+                self._window.release()
+                raise
+            stop = _after(rows, at, granted)
+            upto = page.upto if stop == len(rows) else rows[stop - 1].row
+            filling = asyncio.ensure_future(self._filled(source, _stretch(page, cursor, upto, rows[at:stop])))
+            yield Piece(filling, self._closing(filling))
+            if upto == page.upto:
+                return
+            at, cursor = stop, upto
+
+    def _closing(self, filling: asyncio.Future[Page]) -> Callable[[], None]:
+        def close() -> None:
+            filling.cancel()
+            self._window.release()
+
+        return close
+
+    async def _filled(self, source: Source, page: Page) -> Page:
+        rows = list(page.rows)
+        waiting = [index for index, row in enumerate(rows) if _is_open(row)]
+        done = len(waiting)
+        tokens = 0
+        while waiting:
+            try:
+                embedded = await self._encoded(source.encoder, [rows[index].text or "" for index in waiting])
+            except TextRefused as refused:
+                index = waiting.pop(refused.index)
+                rows[index] = _failed(rows[index], refused.reason)
+                continue
+            tokens = embedded.tokens
+            for index, vector in zip(waiting, embedded.vectors, strict=True):
+                rows[index] = self._with_vector(rows[index], vector)
+            break
+        self._progress.add(done, tokens)
+        return replace(page, rows=rows)
+
+    async def _encoded(self, encoder: str | None, texts: Sequence[str]) -> Embedded:
+        """Asks until there is an answer. Raises TextRefused."""
+        pause = FIRST_PAUSE_SECONDS
+        attempt = id(texts)
+        try:
+            while True:
+                try:
+                    if encoder is None:
+                        raise NotNow(NO_ENCODER)
+                    return await self._encode(encoder, texts)
+                except NotNow as error:
+                    if str(error) not in self._troubles.values():
+                        log.warning("rows wait to be embedded: %s", error)
+                    self._troubles[attempt] = str(error)
+                await asyncio.sleep(pause)
+                pause = min(LAST_PAUSE_SECONDS, 2 * pause)
+        finally:
+            self._troubles.pop(attempt, None)
+
+    def _with_vector(self, row: FeedRow, vector: Vectors) -> FeedRow:
+        if not self._cosine:
+            return replace(row, vector=np.ascontiguousarray(vector, "<f4").tobytes(), failure=None)
+        length = float(np.linalg.norm(vector.astype(np.float64)))
+        if not length:
+            return _failed(row, ZERO)
+        return replace(row, vector=(vector / length).astype("<f4").tobytes(), failure=None)
+
+
+def _settled(row: FeedRow, known: Known) -> FeedRow:
+    """A row whose text was embedded here before takes that vector."""
+    if row.deleted:
+        return row
+    if row.text is None:
+        return _failed(row, NO_TEXT)
+    text, vector = known.get(row.id, (None, None))
+    return replace(row, vector=vector if text == row.text else None, failure=None)
+
+
+def _is_open(row: FeedRow) -> bool:
+    return not row.deleted and row.vector is None and row.failure is None
+
+
+def _failed(row: FeedRow, reason: str) -> FeedRow:
+    return replace(row, vector=None, failure=reason[:MAX_REASON])
+
+
+def _after(rows: Sequence[FeedRow], at: int, granted: int) -> int:
+    """Where the rows end that hold `granted` open ones, with those behind them that are settled."""
+    for index in range(at, len(rows)):
+        if _is_open(rows[index]):
+            if not granted:
+                return index
+            granted -= 1
+    return len(rows)
+
+
+def _stretch(page: Page, cursor: int, upto: int, rows: Sequence[FeedRow]) -> Page:
+    requests = [one for one in page.requests if cursor < one.row <= upto]
+    return Page(page.history, cursor, upto, page.position, rows, requests)
+
+
+def _ready(page: Page) -> asyncio.Future[Page]:
+    ready: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
+    ready.set_result(page)
+    return ready
