@@ -64,7 +64,7 @@ class Reconciler:
         if snapshot is None:
             self._polls.forget(key)
             return None
-        snapshot = replace(snapshot, settled=frozenset(self._settled), numbers_due=self._polls.numbers_due(key))
+        snapshot = replace(snapshot, settled=frozenset(self._settled), numbers_age_seconds=self._polls.numbers_age(key))
         decided = kind.plan(snapshot)
         uid = snapshot.metadata.uid
         outcome = await apply(self._kube, self._eyes.data_plane, Owner(key.kind, key.namespace, key.name, uid), decided.steps)

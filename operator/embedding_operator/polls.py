@@ -1,5 +1,6 @@
 """How often what pods say is asked for, and numbers are written down: bounded, however many objects there are."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -7,8 +8,6 @@ from .lanes import Key
 
 POLLS_PER_SECOND = 5.0
 """Of all objects together: beyond, each is asked less often, in proportion."""
-NUMBERS_SECONDS = 30.0
-"""A status is written for its numbers alone at most this often."""
 
 
 class Polls:
@@ -28,9 +27,9 @@ class Polls:
         poll = poll_after_seconds * max(1.0, self._rate / POLLS_PER_SECOND)
         return poll if after_seconds is None else min(poll, after_seconds)
 
-    def numbers_due(self, key: Key) -> bool:
-        written = self._written.get(key)
-        return written is None or self._clock() - written >= NUMBERS_SECONDS
+    def numbers_age(self, key: Key) -> float:
+        """Seconds since a status was last written with its numbers."""
+        return self._clock() - self._written.get(key, -math.inf)
 
     def numbers_written(self, key: Key) -> None:
         self._written[key] = self._clock()

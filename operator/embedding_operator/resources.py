@@ -33,6 +33,7 @@ SEARCH_SERVICE = Resource(GROUP, "v1alpha1", "searchservices", "SearchService")
 
 DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
 STATEFUL_SET = Resource("apps", "v1", "statefulsets", "StatefulSet")
+JOB = Resource("batch", "v1", "jobs", "Job")
 SERVICE = Resource("", "v1", "services", "Service")
 SERVICE_ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")

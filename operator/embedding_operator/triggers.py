@@ -14,6 +14,7 @@ from .resources import (
     EMBEDDING_MODEL,
     HPA,
     INGRESS,
+    JOB,
     NETWORK_POLICY,
     PDB,
     POD,
@@ -30,6 +31,7 @@ OWNERS = (EMBEDDING_MODEL, VECTOR_INDEX, SEARCH_SERVICE)
 CHILDREN = (
     DEPLOYMENT,
     STATEFUL_SET,
+    JOB,
     SERVICE,
     SERVICE_ACCOUNT,
     CONFIG_MAP,

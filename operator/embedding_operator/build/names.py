@@ -10,6 +10,10 @@ from ..resources import EMBEDDING_MODEL, GROUP, SEARCH_SERVICE, VECTOR_INDEX, Ma
 MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"
 INSTANCE = "app.kubernetes.io/instance"
+EMBED = "embed"
+"""Component of the pods of an EmbeddingModel."""
+ANALYSIS = "analysis"
+"""Component of the pods that compare two generations."""
 MANAGER = "embedding-operator"
 REVISION = f"{GROUP}/revision"
 INTENT_HASH = f"{GROUP}/intent-hash"
@@ -18,6 +22,17 @@ USES = f"{GROUP}/uses-"
 """Start of a label: the object reads from an EmbeddingModel of the name that follows."""
 PAUSED = f"{GROUP}/paused"
 
+REBUILD = f"{GROUP}/rebuild"
+"""Annotation of a VectorIndex: a new value asks for a new generation though nothing else has changed."""
+PROMOTE = f"{GROUP}/promote"
+"""Annotation: the generation that was built and is to be switched to. Those below name that generation too."""
+ABORT = f"{GROUP}/abort"
+PAUSE = f"{GROUP}/pause"
+RESUME = f"{GROUP}/resume"
+ROLLBACK = f"{GROUP}/rollback"
+"""Annotation: the generation that is to be left again."""
+RETRY = f"{GROUP}/retry"
+"""Annotation: the generation that was turned down, aborted or left; it may be tried again."""
 ACCEPT_DATA_LOSS = f"{GROUP}/accept-data-loss"
 """Annotation of a VectorIndex: the generation of which shards that lost their volume may be opened with what they have."""
 ACCEPTED = f"{GROUP}/data-loss-accepted"
@@ -46,12 +61,12 @@ def embed_revision(model: str, revision: str) -> str:
 
 
 def model_labels(model: str) -> dict[str, str]:
-    return {MANAGED_BY: MANAGER, COMPONENT: "embed", INSTANCE: model, owner_label(EMBEDDING_MODEL): model}
+    return {MANAGED_BY: MANAGER, COMPONENT: EMBED, INSTANCE: model, owner_label(EMBEDDING_MODEL): model}
 
 
 def model_selector(model: str) -> dict[str, str]:
     """All pods of an EmbeddingModel."""
-    return {COMPONENT: "embed", INSTANCE: model}
+    return {COMPONENT: EMBED, INSTANCE: model}
 
 
 def revision_labels(model: str, revision: str) -> dict[str, str]:
@@ -94,6 +109,25 @@ def shard_labels(index: str, generation: int, number: int) -> dict[str, str]:
 def shard_selector(index: str, generation: int, number: int) -> dict[str, str]:
     """Never changes: a StatefulSet's selector is immutable."""
     return index_selector(index) | {GENERATION: str(generation), SHARD: str(number)}
+
+
+def analysis(index: str) -> str:
+    """NetworkPolicy of the pods that compare generations of a VectorIndex."""
+    return f"{index}-analysis"
+
+
+def analysis_job(index: str, generation: int, measures: str) -> str:
+    """Job that judges a generation; `measures` is a hash of what it measures: a Job can't be changed."""
+    return f"{index}-g{generation}-analysis-{measures}"
+
+
+def analysis_labels(index: str) -> dict[str, str]:
+    return index_labels(index) | {COMPONENT: ANALYSIS}
+
+
+def analysis_selector(index: str) -> dict[str, str]:
+    """All pods that compare generations of a VectorIndex."""
+    return {COMPONENT: ANALYSIS, INSTANCE: index}
 
 
 def gateway(service: str) -> str:

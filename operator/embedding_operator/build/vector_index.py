@@ -41,6 +41,8 @@ class GenerationRecord(BaseModel):
     distance: Distance
     model: str | None = None
     revision: str | None = None
+    storage_class: str | None = None
+    token: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def generation_route(index: VectorIndex, record: GenerationRecord) -> Generation
         model=record.model,
         revision=record.revision,
         encoder=encoder_url(record.model, record.revision, namespace) if made_with else None,
+        storage_class=record.storage_class,
+        token=record.token,
     )
 
 
@@ -85,6 +89,8 @@ def record_of(generation: GenerationRoute) -> GenerationRecord:
         distance=generation.distance,
         model=generation.model,
         revision=generation.revision,
+        storage_class=generation.storage_class,
+        token=generation.token,
     )
 
 
@@ -116,13 +122,17 @@ def service_account(index: VectorIndex) -> Manifest:
 
 
 def network_policy(index: VectorIndex, at: Installation) -> Manifest:
-    """Frames for gateways that search this index and for its own shards; the shards reach each other and DNS alone."""
+    """Frames for gateways that search this index and for its own shards; the shards reach each other, DNS, and encoders."""
     name = index.metadata.name
     shards = {"podSelector": {"matchLabels": names.index_selector(name)}}
     gateways = {"podSelector": {"matchLabels": {names.COMPONENT: "gateway", names.searches(name): "true"}}}
+    analysis = {"podSelector": {"matchLabels": names.analysis_selector(name)}}
     frames = [objects.tcp(FRAME_PORT)]
-    ingress = [{"from": [gateways, shards], "ports": frames}, objects.admin_ingress(at)]
+    ingress = [{"from": [gateways, shards, analysis], "ports": frames}, objects.admin_ingress(at)]
     egress = [objects.DNS_EGRESS, {"to": [shards], "ports": frames}]
+    if index.spec.model_ref:
+        encoders = {"podSelector": {"matchLabels": {names.COMPONENT: names.EMBED}}}
+        egress.append({"to": [encoders], "ports": [objects.tcp(API_PORT)]})
     return objects.network_policy(_of_index(index), names.index_selector(name), ingress, egress)
 
 

@@ -3,11 +3,15 @@
 import asyncio
 from datetime import UTC, datetime
 
+from embedding_serving.contract.route import Phase
+
 from ..api import VectorIndex
-from ..plan.snapshot import IndexSnapshot
+from ..plan.snapshot import IndexSnapshot, RouteRecord
 from ..resources import (
+    CONFIG_MAP,
     EVENT,
     HPA,
+    JOB,
     NETWORK_POLICY,
     PDB,
     POD,
@@ -17,11 +21,12 @@ from ..resources import (
     STATEFUL_SET,
     VECTOR_INDEX,
     Manifest,
+    Resource,
 )
 from .eyes import Eyes, without_status
 from .routes import encoder, route_of
 
-CHILDREN = (SERVICE_ACCOUNT, NETWORK_POLICY, SERVICE, STATEFUL_SET, HPA, PDB)
+CHILDREN = (SERVICE_ACCOUNT, NETWORK_POLICY, SERVICE, STATEFUL_SET, HPA, PDB, JOB)
 MOST_EVENTS_ASKED = 5
 """Volumes that are waited for tell much the same."""
 
@@ -33,7 +38,7 @@ async def observe(eyes: Eyes, namespace: str, name: str) -> IndexSnapshot | None
         return None
     index = VectorIndex.model_validate(without_status(live))
     children, (pods, claims) = await eyes.family(VECTOR_INDEX, index.metadata, CHILDREN, (POD, PVC))
-    own_pods = tuple(pod for pod in pods if _of_shard(pod))
+    own_pods = tuple(pod for pod in pods if _made_by(STATEFUL_SET, pod))
     infos = await asyncio.gather(*(eyes.data_plane.shard_info(pod) for pod in own_pods))
     events = await _claim_events(eyes, claims)
     route = await route_of(eyes.kube, namespace, name)
@@ -51,15 +56,25 @@ async def observe(eyes: Eyes, namespace: str, name: str) -> IndexSnapshot | None
         route=route,
         infos={pod["metadata"]["name"]: info for pod, info in zip(own_pods, infos, strict=True) if info},
         claim_events=events,
+        analysis_pods=tuple(pod for pod in pods if _made_by(JOB, pod)),
+        golden_queries=await _golden_queries(eyes, index, route),
         at=eyes.at,
         now=datetime.now(UTC),
     )
 
 
-def _of_shard(pod: Manifest) -> bool:
-    """Made by a StatefulSet: labels can be copied."""
+def _made_by(resource: Resource, pod: Manifest) -> bool:
+    """By its controller: labels can be copied."""
     owners = pod["metadata"].get("ownerReferences", [])
-    return any(owner.get("controller") and owner.get("kind") == STATEFUL_SET.kind for owner in owners)
+    return any(owner.get("controller") and owner.get("kind") == resource.kind for owner in owners)
+
+
+async def _golden_queries(eyes: Eyes, index: VectorIndex, route: RouteRecord) -> Manifest | None:
+    """Somebody else's object, without our labels: read while a generation waits to be judged, and not watched."""
+    wanted = index.spec.rebuild.pre_promotion_analysis.golden_queries
+    if wanted is None or route.route is None or route.route.phase is not Phase.BUILDING:
+        return None
+    return await eyes.kube.get(CONFIG_MAP, index.metadata.namespace, wanted.config_map_ref.name)
 
 
 async def _claim_events(eyes: Eyes, claims: list[Manifest]) -> dict[str, str]:

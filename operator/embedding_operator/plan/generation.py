@@ -6,15 +6,19 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from embedding_serving.contract.admin import Role
 from embedding_serving.contract.model import Task
-from embedding_serving.contract.route import Phase, Route, client_fingerprint
+from embedding_serving.contract.route import GenerationRoute, Phase, Rebuild, Route, client_fingerprint
 
+from ..build import names
 from ..build import vector_index as build
+from ..build.names import digest
 from ..build.vector_index import GenerationRecord
 from ..resources import STATEFUL_SET, Manifest
 from ..status import timestamp
 from .diagnosis import Finding
 from .snapshot import IndexSnapshot
+from .wish import Inputs, inputs_of
 
 NOT_READY = "ModelNotReady"
 
@@ -50,36 +54,80 @@ def wanted_space(s: IndexSnapshot) -> Space | Finding:
 
 
 def first_route(s: IndexSnapshot) -> Route | Finding:
-    """The first route of an index; where one was lost, again for the generation that its children are of."""
-    found = max(_records(s), key=lambda record: record.generation, default=None)
+    """The first route of an index; where one was lost, again from what the generations' children and shards know."""
+    found = {record.generation: record for record in _records(s)}
     space = wanted_space(s)
-    if found is None:
+    if not found:
         if isinstance(space, Finding):
             return space
-        found = GenerationRecord(
-            generation=1,
-            shards=s.index.spec.shards,
-            fingerprint=space.fingerprint,
-            dimensions=space.dimensions,
-            distance=s.index.spec.distance,
-            model=space.model,
-            revision=space.revision,
-        )
-    elif found.revision is None and isinstance(space, Space) and space.fingerprint == found.fingerprint:
-        found = found.model_copy(update={"model": space.model, "revision": space.revision})
-    number = found.generation
+        return _route(s, (draft(s, space, 1),), Phase.STABLE)
+    generations = [build.generation_route(s.index, _with_revision(found[number], space)) for number in sorted(found)]
+    if len(generations) == 1:
+        return _route(s, (generations[0],), Phase.STABLE)
+    return _recovered(s, generations)
+
+
+def _recovered(s: IndexSnapshot, generations: list[GenerationRoute]) -> Route | Finding:
+    """Of several, the one that was opened last takes writes. It takes all their writers to know, and a higher epoch."""
+    infos = {(info.generation, info.shard): info for info in s.infos.values() if info.role is Role.WRITER and info.history}
+    silent = [
+        names.shard(s.metadata.name, one.generation, number)
+        for one in generations
+        for number in range(one.shards)
+        if (one.generation, number) not in infos
+    ]
+    if silent:
+        text = f"the route was lost, and {', '.join(silent)} must answer before it is known which generation takes writes"
+        return Finding("RouteUnavailable", text, stalled=False)
+
+    def opened(one: GenerationRoute) -> tuple[int, int]:
+        return max(infos[one.generation, number].opened_at for number in range(one.shards)), -one.generation
+
+    active = max(generations, key=opened)
+    histories = tuple(infos[active.generation, number].history for number in range(active.shards))
+    other = max((one for one in generations if one is not active), key=lambda one: one.generation)
+    resume = Phase.BUILDING if other.generation > active.generation else Phase.OBSERVING
+    return _route(s, (active.model_copy(update={"histories": histories}), other), resume)
+
+
+def _route(s: IndexSnapshot, generations: tuple[GenerationRoute, ...], resume: Phase) -> Route:
+    """`generations`: first the one that takes writes. Its shards are opened above every epoch that was seen."""
+    numbers = [one.generation for one in generations]
+    number, other = numbers[0], numbers[1] if len(numbers) > 1 else None
+    newest = generations[numbers.index(max(numbers))]
+    record = Rebuild(
+        id=new_rebuild_id(s.metadata.uid, newest.generation),
+        generation=newest.generation,
+        input_hash=inputs_of(newest).hash,
+        started=timestamp(s.now),
+    )
     return Route(
         index=s.metadata.name,
         namespace=s.metadata.namespace,
         seq=1,
         epoch=max((info.epoch for info in s.infos.values()), default=0) + 1,
         phase=Phase.REOPENING,
+        resume=resume,
         writer=number,
+        other=other,
         weights={number: 100},
-        next_generation=number + 1,
-        generations=(build.generation_route(s.index, found),),
+        next_generation=max(numbers) + 1,
+        generations=generations,
+        rebuild=record if other else None,
         since=timestamp(s.now),
     )
+
+
+def new_rebuild_id(uid: str, generation: int) -> str:
+    """The same for everybody who comes to the same decision."""
+    return digest([uid, generation])[:12]
+
+
+def _with_revision(record: GenerationRecord, space: Space | Finding) -> GenerationRecord:
+    """Volumes do not know the revision: any with the same fingerprint serves."""
+    if record.revision is None and isinstance(space, Space) and space.fingerprint == record.fingerprint:
+        return record.model_copy(update={"model": space.model, "revision": space.revision})
+    return record
 
 
 def with_current_revision(route: Route, s: IndexSnapshot) -> Route:
@@ -94,19 +142,44 @@ def with_current_revision(route: Route, s: IndexSnapshot) -> Route:
     return route.model_copy(update={"seq": route.seq + 1, "generations": (changed,)})
 
 
-def differences(s: IndexSnapshot, route: Route) -> Iterator[str]:
-    """What the spec asks for that only another generation can be."""
-    active, spec, space = route.active, s.index.spec, wanted_space(s)
-    if isinstance(space, Space) and space.fingerprint != active.fingerprint:
+def inputs(s: IndexSnapshot, space: Space) -> Inputs:
+    """What the spec asks a generation to be made from."""
+    spec = s.index.spec
+    return Inputs(
+        space.fingerprint, spec.shards, spec.storage.storage_class_name, s.metadata.annotations.get(names.REBUILD, "")
+    )
+
+
+def draft(s: IndexSnapshot, space: Space, number: int) -> GenerationRoute:
+    """The generation that the spec asks for, under this number."""
+    spec, wanted = s.index.spec, inputs(s, space)
+    record = GenerationRecord(
+        generation=number,
+        shards=spec.shards,
+        fingerprint=space.fingerprint,
+        dimensions=space.dimensions,
+        distance=spec.distance,
+        model=space.model,
+        revision=space.revision,
+        storage_class=wanted.storage_class,
+        token=wanted.token,
+    )
+    return build.generation_route(s.index, record)
+
+
+def differences(wanted: Inputs, draft: GenerationRoute, active: GenerationRoute) -> Iterator[str]:
+    """What the spec asks for that only another generation can be, in words."""
+    if wanted.fingerprint != active.fingerprint:
         former = f"revision {active.revision} of EmbeddingModel {active.model}" if active.model else active.fingerprint
-        now = f"revision {space.revision} of EmbeddingModel {space.model}" if space.model else space.fingerprint
+        now = f"revision {draft.revision} of EmbeddingModel {draft.model}" if draft.model else draft.fingerprint
         yield f"its vectors are of {former}, spec asks for {now}"
-    if spec.shards != active.shards:
-        yield f"it has {active.shards} shards, spec.shards is {spec.shards}"
-    wanted = spec.storage.storage_class_name
-    classes = {claim["spec"].get("storageClassName") for claim in s.claims}
-    if wanted is not None and classes - {wanted, None}:
-        yield f"its volumes are of {', '.join(sorted(classes - {None}))}, spec.storage.storageClassName is {wanted}"
+    if wanted.shards != active.shards:
+        yield f"it has {active.shards} shards, spec.shards is {wanted.shards}"
+    if wanted.storage_class not in (None, active.storage_class):
+        former = active.storage_class or "the default class"
+        yield f"its volumes are of {former}, spec.storage.storageClassName is {wanted.storage_class}"
+    if wanted.token not in ("", active.token):
+        yield f"annotation {names.REBUILD} is {wanted.token!r}"
 
 
 def _records(s: IndexSnapshot) -> Iterator[GenerationRecord]:

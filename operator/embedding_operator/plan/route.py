@@ -1,235 +1,398 @@
-"""The decision table of a route with one generation: what its shards say in, the next route and commands out.
+"""The decision table of a route: what the spec asks for and shards say in, the next route and commands out.
 
-PROTOCOL of a lone generation. Every decision is a change of the route, written by compare-and-set before anything
-follows from it: first which histories are admitted, at which epoch; then the shards are told to open; and when all
-are open, that it is so. A shard whose history is not the one on record has lost what it held: it is opened only with a
-copy of a follower, or when a person says that the loss is accepted.
+PROTOCOL, phase by phase. Every decision is a change of the route, written by compare-and-set before anything follows
+from it; commands belong to the route as it is, and all of them can be repeated. Nothing is remembered between two
+looks: whoever comes after a crash reads the shards, then the route, and goes on from here.
+
+    Stable ─▶ Building ─▶ Fencing ─▶ Committed ─▶ Observing ─▶ Collecting ─▶ Stable
+                 ▲           │                        │
+                 └ Reopening ┘        Fencing ◀───────┘ rollback
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 
-from embedding_serving.contract.admin import FeedSource, Follow, Message, Mode, Refusal, ShardInfo, Unfence
-from embedding_serving.contract.route import GenerationRoute, Phase, Route
-from embedding_serving.contract.settings import FRAME_PORT
+from embedding_serving.contract.admin import Activate, Fence, Seal, ShardInfo
+from embedding_serving.contract.route import Phase, Rebuild, Refused, Route, ShardPosition
 
-from ..resources import Manifest
+from ..status import timestamp
+from .commands import asleep, changes_left, fences_of, follows, is_fenced, message, paces, readmissions, releases, retirements
+from .following import MOST_BEHIND, Feeds, Reader, digests_agree, prepare
+from .keeping import kept_open, ours, reopened
+from .standing import Shard, Standing, assess
+from .wish import Wish
+from .world import STEADY, Command, Decision, World, moment
 
-OURS = frozenset({Phase.STABLE, Phase.REOPENING})
-"""Phases that this version acts in; the others are of one that rebuilds."""
-
-
-class Standing(StrEnum):
-    """What a shard's writer is to the route."""
-
-    OPEN = "Open"
-    CLOSED = "Closed"
-    """It has the history on record and is to be opened."""
-    NEW = "New"
-    """None is on record: it was never opened by this route."""
-    SILENT = "Silent"
-    """It does not answer, or is loading and does not know its history yet."""
-    COPYING = "Copying"
-    """It lost its volume and reads what a follower has."""
-    COPIED = "Copied"
-    FORGOTTEN = "Forgotten"
-    """It is open under a history that the route does not know: the route was lost or put back, not the shard."""
-    LOST = "Lost"
-    """It lost its volume, and no follower has a copy: a person must say what is to be done."""
-    ACCEPTED = "Accepted"
-    """A person said so."""
-    FOREIGN = "Foreign"
-    """It holds another generation or vector space than the route says."""
-    CORRUPT = "Corrupt"
+FENCE_MARGIN = timedelta(seconds=2)
+"""The shards lift a fence by themselves; after this the decision is taken back too."""
+FIRST_WAIT = timedelta(seconds=5)
+LONGEST_WAIT = timedelta(minutes=10)
 
 
-ADMITTED = frozenset({Standing.COPIED, Standing.FORGOTTEN, Standing.ACCEPTED})
-"""With another history than the one on record: at a higher epoch."""
+def decide(route: Route, shards: Mapping[int, tuple[Shard, ...]], wish: Wish) -> Decision:
+    """The next step of a route."""
+    mine = shards.get(route.writer, ())
+    found = tuple(assess(shard, route.active, route.epoch, loss_accepted=wish.loss_accepted) for shard in mine)
+    w = World(route, shards, wish, found)
+    if wish.retry and route.refused:
+        return w.decided(refused=None)
+    if route.phase in STEADY or route.phase is Phase.REOPENING:
+        kept = kept_open(w)
+        if kept:
+            return kept
+    return _PHASES[route.phase](w)
 
 
-@dataclass(frozen=True)
-class Copy:
-    """A pod of a shard and what it says."""
-
-    pod: Manifest
-    info: ShardInfo
-
-    @property
-    def name(self) -> str:
-        return str(self.pod["metadata"]["name"])
-
-    def address(self, host: str) -> str:
-        """Of its frame server, by a name that outlives the pod; `host` is the shard's Service."""
-        return f"{self.name}.{host}:{FRAME_PORT}"
+# --- the phases ---
 
 
-@dataclass(frozen=True)
-class Shard:
-    """The copies of one shard that answer. `name` is its StatefulSet's.
-
-    silent: followers that should be there and do not answer. One of them may hold what the others lack.
-    """
-
-    number: int
-    name: str
-    writer: Copy | None
-    followers: tuple[Copy, ...] = ()
-    silent: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Assessment:
-    shard: Shard
-    standing: Standing
-    command: Message | None = None
-    """What its writer is to be told, in this phase or in the next one."""
-    copied: tuple[int, int] = (0, 0)
-    """Of a copy: rows read, and rows to read."""
-    behind: int = 0
-    """Changes that the lost writer had and the copied follower has not."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """`route` differs from the live one where it must be written. Commands belong to the route as it is."""
-
-    route: Route
-    assessments: tuple[Assessment, ...]
-    commands: tuple[tuple[Copy, Message], ...] = ()
-    consumes_acceptance: bool = False
-
-
-def decide(route: Route, shards: Iterable[Shard], *, loss_accepted: bool) -> Decision:
-    """The next step of a route with a lone generation."""
-    generation = route.active
-    found = tuple(assess(shard, generation, route.epoch, loss_accepted=loss_accepted) for shard in shards)
-    if route.phase not in OURS or route.other is not None:
-        return Decision(route, found)
-    copying = tuple((one.shard.writer, one.command) for one in found if one.standing is Standing.COPYING)
-    told = tuple((copy, message) for copy, message in copying if copy and message)
-    highest = max((one.shard.writer.info.epoch for one in found if one.shard.writer and _ours(one)), default=0)
-    admitted = _admitted(found)
-    if admitted or highest > route.epoch:
-        return _reopen(route, found, admitted, highest)
-    closed = [one for one in found if one.standing is Standing.CLOSED]
-    if closed and (route.phase is Phase.STABLE or any(_fenced_at(one, route.epoch) for one in closed)):
-        return Decision(_next(route, epoch=route.epoch + 1, phase=Phase.REOPENING), found)
-    if route.phase is Phase.REOPENING and all(one.standing is Standing.OPEN for one in found):
-        return Decision(_next(route, phase=Phase.STABLE), found)
-    opened = tuple((one.shard.writer, one.command) for one in closed)
-    return Decision(route, found, told + tuple((copy, message) for copy, message in opened if copy and message))
-
-
-def assess(shard: Shard, generation: GenerationRoute, epoch: int, *, loss_accepted: bool) -> Assessment:
-    """What one shard is to the route, and the command that would bring it on."""
-    if shard.writer is None:
-        return Assessment(shard, Standing.SILENT)
-    info = shard.writer.info
-    if not info.history and info.fault != Refusal.CORRUPT:
-        return Assessment(shard, Standing.SILENT)
-    if (info.generation, info.shard, info.shards, info.fingerprint) != (
-        generation.generation,
-        shard.number,
-        generation.shards,
-        generation.fingerprint,
-    ):
-        return Assessment(shard, Standing.FOREIGN)
-    if info.fault == Refusal.CORRUPT:
-        return Assessment(shard, Standing.CORRUPT)
-    recorded = generation.histories[shard.number] if generation.histories else ""
-    if not recorded:
-        return Assessment(shard, Standing.NEW)
-    if info.history == recorded:
-        if info.mode is Mode.OPEN and info.epoch == epoch:
-            return Assessment(shard, Standing.OPEN)
-        return Assessment(shard, Standing.CLOSED, Unfence(epoch=epoch, history=info.history))
-    if info.mode is Mode.OPEN:
-        return Assessment(shard, Standing.FORGOTTEN)
-    return _lost(shard, info, recorded, generation.hosts[shard.number], epoch, loss_accepted=loss_accepted)
-
-
-def _lost(shard: Shard, info: ShardInfo, recorded: str, host: str, epoch: int, *, loss_accepted: bool) -> Assessment:
-    best = max(
-        (_holding(copy, recorded) for copy in shard.followers),
-        key=lambda held: (held.cursor, held.copy.info.position),
-        default=None,
+def _stable(w: World) -> Decision:
+    wish, route = w.wish, w.route
+    if wish.inputs is None or wish.draft is None or wish.inputs.met_by(w.writer):
+        return w.stays(readmissions(w))
+    if route.refused and route.refused.input_hash == wish.inputs.hash:
+        return w.stays(readmissions(w))
+    hold = wish.hold.message if wish.hold else _not_all_open(w)
+    if hold:
+        return w.stays(readmissions(w), hold)
+    rebuild = Rebuild(
+        id=wish.rebuild_id,
+        generation=wish.draft.generation,
+        input_hash=wish.inputs.hash,
+        causes=wish.causes,
+        started=timestamp(wish.now),
     )
-    waits = bool(shard.silent) and not loss_accepted
-    if best is None or waits or not best.usable(loss_accepted=loss_accepted):
-        return Assessment(shard, Standing.ACCEPTED if loss_accepted else Standing.LOST, behind=best.behind or 0 if best else 0)
-    source = best.copy.info
-    read = next((one for one in info.sources if one.history == source.history), None)
-    copied = (read.cursor if read else 0, source.position)
-    behind = best.behind or 0
-    if read and read.cursor >= source.position:
-        return Assessment(shard, Standing.COPIED, copied=copied, behind=behind)
-    feed = FeedSource(shard=shard.number, history=source.history, host=best.copy.address(host), with_vectors=True)
-    command = None if read else Follow(epoch=epoch, history=info.history, sources=(feed,))
-    return Assessment(shard, Standing.COPYING, command, copied, behind)
-
-
-@dataclass(frozen=True)
-class _Held:
-    """What a follower has of the history on record. `behind` is None where it has not asked since it started."""
-
-    copy: Copy
-    cursor: int
-    behind: int | None
-
-    def usable(self, *, loss_accepted: bool) -> bool:
-        """A copy that is known to lack changes is for a person to accept; one that has nothing is none."""
-        if self.behind == 0:
-            return self.cursor >= 0
-        return self.cursor > 0 and (self.behind is None or loss_accepted)
-
-
-def _holding(copy: Copy, recorded: str) -> _Held:
-    for source in copy.info.sources:
-        if source.history == recorded:
-            return _Held(copy, source.cursor, source.behind)
-    return _Held(copy, -1, None)
-
-
-def _fenced_at(one: Assessment, epoch: int) -> bool:
-    """A fence ends at a higher epoch only."""
-    info = one.shard.writer.info if one.shard.writer else None
-    return info is not None and info.mode is Mode.FENCED and info.epoch == epoch
-
-
-def _ours(one: Assessment) -> bool:
-    return one.standing not in (Standing.FOREIGN, Standing.CORRUPT)
-
-
-def _admitted(found: tuple[Assessment, ...]) -> dict[int, Assessment]:
-    """Shards whose history goes on record now. The first time it is all of them together."""
-    admitted = {one.shard.number: one for one in found if one.standing in ADMITTED}
-    new = {one.shard.number: one for one in found if one.standing is Standing.NEW}
-    all_answer = all(one.standing not in (Standing.SILENT, Standing.FOREIGN, Standing.CORRUPT) for one in found)
-    return admitted | (new if all_answer else {})
-
-
-def _reopen(route: Route, found: tuple[Assessment, ...], admitted: dict[int, Assessment], highest: int) -> Decision:
-    """A quarantined shard is opened at a higher epoch than it, or any other, has seen."""
-    generation = route.active
-    histories = list(generation.histories or ("",) * generation.shards)
-    for number, one in admitted.items():
-        if one.shard.writer:
-            histories[number] = one.shard.writer.info.history
-    first = highest < route.epoch and route.phase is Phase.REOPENING and not set(histories_of(generation))
-    epoch = route.epoch if first else max(route.epoch, highest) + 1
-    changed = generation.model_copy(update={"histories": tuple(histories)})
-    accepted = any(
-        one.standing is Standing.ACCEPTED or (one.standing is Standing.COPIED and one.behind) for one in admitted.values()
+    return w.decided(
+        phase=Phase.BUILDING,
+        other=wish.draft.generation,
+        next_generation=wish.draft.generation + 1,
+        generations=(w.writer, wish.draft),
+        weights={route.writer: 100},
+        rebuild=rebuild,
+        refused=None,
+        sources=(),
+        targets=(),
     )
-    wanted = _next(route, epoch=epoch, phase=Phase.REOPENING, generations=(changed,))
-    return Decision(wanted, found, consumes_acceptance=accepted)
 
 
-def histories_of(generation: GenerationRoute) -> tuple[str, ...]:
-    """Histories on record, without those that are not yet."""
-    return tuple(history for history in generation.histories if history)
+def _building(w: World) -> Decision:
+    wish, rebuild = w.wish, w.rebuild
+    if wish.abort:
+        text = f"generation {w.other.generation} was given up by annotation: change the spec, or annotate retry"
+        refused = Refused(input_hash=rebuild.input_hash, generation=w.other.generation, reason="Aborted", message=text)
+        return _given_up(w, refused)
+    if wish.inputs is not None and not wish.inputs.met_by(w.other):
+        return _given_up(w, w.route.refused)
+    commands = [*follows(w), *paces(w), *readmissions(w)]
+    left = changes_left(w)
+    if wish.pace == 0:
+        return w.stays(commands, "paused by annotation", behind=left)
+    if left is None or left > MOST_BEHIND * len(w.readers):
+        return w.stays(commands, behind=left)
+    if rebuild.verdict is None:
+        return _judged(w, commands, left)
+    return _promoted(w, commands, left)
 
 
-def _next(route: Route, **changes: object) -> Route:
-    return route.model_copy(update={"seq": route.seq + 1, **changes})
+def _judged(w: World, commands: list[Command], left: int) -> Decision:
+    verdict = w.wish.gate
+    if verdict is None:
+        return w.stays(commands, "the gate measures the new generation", behind=left, wants_gate=True)
+    rebuild = w.on_record(verdict=verdict, verified=timestamp(w.wish.now))
+    if verdict.passed:
+        return w.decided(rebuild=rebuild)
+    number, inputs = w.other.generation, w.rebuild.input_hash
+    refused = Refused(input_hash=inputs, generation=number, reason="GateRefused", message=verdict.message)
+    return _given_up(w, refused, rebuild)
+
+
+def _promoted(w: World, commands: list[Command], left: int) -> Decision:
+    wish, rebuild, steps = w.wish, w.rebuild, w.wish.promotion.canary
+    since = moment(rebuild.canary_since)
+    if not wish.promote:
+        if rebuild.canary_step < len(steps):
+            pause = steps[rebuild.canary_step - 1][1] if rebuild.canary_step else 0
+            if pause is not None and (since is None or wish.now >= since + timedelta(seconds=pause)):
+                return _canary(w, steps[rebuild.canary_step][0])
+            return w.stays(commands, _canary_text(w), behind=left)
+        if rebuild.canary_step and steps:
+            pause = steps[-1][1]
+            if pause is None or (since and wish.now < since + timedelta(seconds=pause)):
+                return w.stays(commands, _canary_text(w), behind=left)
+        if not wish.promotion.enabled:
+            verified = moment(rebuild.verified)
+            due = verified and wish.promotion.after is not None and wish.now >= verified + wish.promotion.after
+            if not due:
+                return w.stays(commands, "passed the gate and waits for annotation promote", behind=left)
+    hindrance = _hindrance(w, left)
+    if hindrance:
+        return w.stays(commands, hindrance, behind=left)
+    return _fence_goes_up(w)
+
+
+def _fencing(w: World) -> Decision:
+    route, wish = w.route, w.wish
+    reason = _called_off(w)
+    if reason:
+        return reopened(w, resume=route.resume, attempts=w.rebuild.attempts + 1)
+    if wish.abort and route.resume is Phase.BUILDING:
+        return reopened(w, resume=Phase.BUILDING)
+    commands = follows(w)
+    for one in w.found:
+        copy = one.shard.writer
+        if copy and not is_fenced(copy.info, route.epoch):
+            seconds = wish.fence_timeout.total_seconds()
+            commands.append((copy, message(Fence, w, copy, deadline_seconds=seconds)))
+    fences = fences_of(w)
+    if len(fences) < w.writer.shards:
+        return w.stays(commands, "the writers are being fenced")
+    return _draining(w, commands, fences)
+
+
+def _draining(w: World, commands: list[Command], fences: Mapping[int, ShardPosition]) -> Decision:
+    """All writers are fenced: the other generation takes what lies below the fences, freezes, and the fences are sealed."""
+    route = w.route
+    alike = w.writer.shards == w.other.shards
+    for reader in w.readers:
+        expected = w.found[reader.shard.number].shard.writer if alike else None
+        order = prepare(reader, fences, w.writer.shards, route.epoch, w.rebuild.id, expected.info.digest if expected else None)
+        if order:
+            commands.append(order)
+    frozen = [reader.info for reader in w.readers if reader.info and reader.info.prepared == route.epoch]
+    if len(frozen) < w.other.shards:
+        return w.stays(commands, "the new generation takes the last changes below the fence")
+    fenced = [one.shard.writer.info for one in w.found if one.shard.writer]
+    if not digests_agree(fenced, frozen):
+        text = "the generations do not hold the same documents at the fence: this is a fault, please report it"
+        refused = Refused(input_hash=w.rebuild.input_hash, generation=w.other.generation, reason="DigestsDiffer", message=text)
+        resume = Phase.COLLECTING if route.resume is Phase.BUILDING else route.resume
+        return reopened(w, resume=resume, refused=refused)
+    unsealed = [one.shard.writer for one in w.found if one.shard.writer and not one.shard.writer.info.sealed]
+    if unsealed:
+        commands += [(copy, message(Seal, w, copy, position=fences[copy.info.shard].position)) for copy in unsealed]
+        return w.stays(commands, "the fence is being sealed")
+    return _committed_to(w, fences, frozen)
+
+
+def _committed_to(w: World, fences: Mapping[int, ShardPosition], frozen: list[ShardInfo]) -> Decision:
+    """The linearisation point: with this write the other generation is the one that takes writes."""
+    leaving, coming = w.writer, w.other
+    histories = {info.shard: info.history for info in frozen}
+    coming = coming.model_copy(update={"histories": tuple(histories[number] for number in range(coming.shards))})
+    targets = tuple(
+        ShardPosition(shard=info.shard, history=info.history, position=info.prepared_at or 0)
+        for info in sorted(frozen, key=lambda info: info.shard)
+    )
+    return w.decided(
+        phase=Phase.COMMITTED,
+        writer=coming.generation,
+        other=leaving.generation,
+        weights={coming.generation: 100},
+        generations=(coming, leaving),
+        sources=tuple(fences[number] for number in sorted(fences)),
+        targets=targets,
+        rebuild=w.on_record(retired=False, attempts=0),
+        since=timestamp(w.wish.now),
+    )
+
+
+def _committed(w: World) -> Decision:
+    """Here `writer` is the generation that comes, and `other` the one that goes."""
+    route = w.route
+    retired = retirements(w)
+    if not w.rebuild.retired:
+        again = prepared_again(w)
+        if again:
+            return again
+        silent = asleep(w)
+        if retired or silent:
+            return w.stays(retired, f"the former generation is retired: {', '.join(silent)} does not answer" if silent else "")
+        return w.decided(rebuild=w.on_record(retired=True))
+    if all(one.standing is Standing.OPEN for one in w.found):
+        return w.decided(phase=Phase.OBSERVING, since=timestamp(w.wish.now))
+    lost = [one for one in w.found if one.standing in (Standing.LOST, Standing.ACCEPTED)]
+    if w.wish.loss_accepted and lost:
+        again = prepared_again(w)
+        if again:
+            return again
+    commands = retired
+    for one in w.found:
+        copy = one.shard.writer
+        if copy and copy.info.prepared == route.epoch and copy.info.history == w.writer.histories[one.shard.number]:
+            commands.append((copy, message(Activate, w, copy)))
+    return w.stays(commands, "the new generation begins to take writes")
+
+
+def _observing(w: World) -> Decision:
+    """`other` is the generation that was left; it follows, so that the way back is open."""
+    wish, route = w.wish, w.route
+    commands = [*follows(w), *retirements(w), *readmissions(w)]
+    left = changes_left(w)
+    wanted = wish.inputs
+    if _wants_back(w):
+        hindrance = _hindrance(w, left)
+        if hindrance:
+            return w.stays(
+                commands, f"goes back to generation {w.other.generation} as soon as it can: {hindrance}", behind=left
+            )
+        return _fence_goes_up(w)
+    since = moment(route.since)
+    over = since is None or wish.now >= since + wish.rollback_window
+    refused = route.refused and wanted and route.refused.input_hash == wanted.hash
+    another = wanted is not None and not wanted.met_by(w.writer) and not refused
+    if over or another:
+        return w.decided(phase=Phase.COLLECTING)
+    return w.stays(commands, behind=left)
+
+
+def _reopening(w: World) -> Decision:
+    route = w.route
+    if all(one.standing is Standing.OPEN for one in w.found):
+        if route.other is None:
+            return w.decided(phase=Phase.STABLE, resume=Phase.STABLE)
+        return w.decided(phase=route.resume, resume=Phase.STABLE)
+    commands = follows(w) if route.other is not None else []
+    opened = [(one.shard.writer, one.command) for one in w.found if one.standing in (Standing.CLOSED, Standing.COPYING)]
+    return w.stays([*commands, *((copy, message) for copy, message in opened if copy and message)])
+
+
+def _collecting(w: World) -> Decision:
+    """The objects and volumes of `other` go: the plan deletes what no phase intends."""
+    gone = w.route.other
+    if gone in w.wish.leftovers:
+        return w.stays([*releases(w), *readmissions(w)], f"generation {gone} is removed")
+    return w.decided(
+        phase=Phase.STABLE,
+        other=None,
+        generations=(w.writer,),
+        rebuild=None,
+        sources=(),
+        targets=(),
+        weights={w.route.writer: 100},
+    )
+
+
+_PHASES: dict[Phase, Callable[[World], Decision]] = {
+    Phase.STABLE: _stable,
+    Phase.BUILDING: _building,
+    Phase.FENCING: _fencing,
+    Phase.COMMITTED: _committed,
+    Phase.OBSERVING: _observing,
+    Phase.REOPENING: _reopening,
+    Phase.COLLECTING: _collecting,
+}
+
+
+# --- decisions that several phases take ---
+
+
+def _given_up(w: World, refused: Refused | None, rebuild: Rebuild | None = None) -> Decision:
+    return reopened(w, resume=Phase.COLLECTING, refused=refused, rebuild=rebuild)
+
+
+def _fence_goes_up(w: World) -> Decision:
+    """From here writes wait. `resume` is where a fence that is called off leads back to."""
+    return w.decided(
+        epoch=w.route.epoch + 1,
+        phase=Phase.FENCING,
+        resume=w.route.phase,
+        weights={w.route.writer: 100},
+        refused=_turned_away(w),
+        rebuild=w.on_record(fenced=timestamp(w.wish.now)),
+    )
+
+
+def _turned_away(w: World) -> Refused | None:
+    """A person who goes back does not want what the spec still asks for to be built at once."""
+    if w.route.phase is not Phase.OBSERVING or not w.wish.rollback or w.wish.inputs is None:
+        return w.route.refused
+    if w.wish.inputs.met_by(w.other):
+        return w.route.refused
+    number = w.writer.generation
+    text = f"generation {number} was left by annotation rollback: change the spec, or annotate retry={number}"
+    return Refused(input_hash=w.wish.inputs.hash, generation=number, reason="RolledBack", message=text)
+
+
+def _wants_back(w: World) -> bool:
+    """Asked for by annotation, or by a spec that is again what the generation was made from that was left."""
+    if w.wish.rollback:
+        return True
+    wanted, refused = w.wish.inputs, w.route.refused
+    if wanted is None or wanted.met_by(w.writer) or not wanted.met_by(w.other):
+        return False
+    return not (refused and refused.input_hash == wanted.hash)
+
+
+def _canary(w: World, percent: int) -> Decision:
+    rebuild = w.on_record(canary_step=w.rebuild.canary_step + 1, canary_since=timestamp(w.wish.now))
+    return w.decided(weights={w.route.writer: 100 - percent, w.other.generation: percent}, rebuild=rebuild)
+
+
+def _canary_text(w: World) -> str:
+    percent = w.route.weights.get(w.other.generation, 0)
+    return f"{percent} % of the reads go to generation {w.other.generation} (canary step {w.rebuild.canary_step})"
+
+
+def _hindrance(w: World, left: int | None) -> str:
+    """Why the fence does not go up now: it is to stand for a moment only."""
+    if left is None or left > MOST_BEHIND * len(w.readers):
+        return f"{left} changes are still to be taken" if left is not None else "not all of its shards say how far they are"
+    silent = [*asleep(w), *(reader.shard.name for reader in w.readers if reader.info is None)]
+    if silent:
+        return f"{', '.join(silent)} does not answer"
+    if _not_all_open(w):
+        return _not_all_open(w)
+    last = moment(w.rebuild.fenced)
+    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (w.rebuild.attempts - 1)) if w.rebuild.attempts else timedelta()
+    if last and w.wish.now < last + wait:
+        return f"the fence was called off {w.rebuild.attempts} times, the next one waits until {timestamp(last + wait)}"
+    return ""
+
+
+def _not_all_open(w: World) -> str:
+    closed = [one.shard.name for one in w.found if one.standing is not Standing.OPEN]
+    return f"{', '.join(closed)} does not take writes" if closed else ""
+
+
+def _called_off(w: World) -> str:
+    """Why the fence comes down again without a switch."""
+    since = moment(w.rebuild.fenced)
+    if since is None or w.wish.now > since + w.wish.fence_timeout + FENCE_MARGIN:
+        return "it took too long"
+    if max((info.epoch for info in ours(w)), default=0) > w.route.epoch:
+        return "a shard has seen a higher epoch"
+    for one in w.found:
+        if one.standing not in (Standing.OPEN, Standing.CLOSED, Standing.SILENT):
+            return f"{one.shard.name} is {one.standing}"
+        if one.shard.writer and one.shard.writer.info.lifted == w.route.epoch:
+            return f"{one.shard.name} has lifted it"
+    return ""
+
+
+def prepared_again(w: World) -> Decision | None:
+    """A shard of the generation that comes and has lost its volume before it took a write: it reads everything again."""
+    leaving = w.other
+    fences = {source.shard: source for source in w.route.sources}
+    feeds = Feeds(leaving, tuple(fences[number].history for number in range(leaving.shards)))
+    commands: list[Command] = []
+    for shard in w.writers:
+        reader = Reader(shard, w.writer)
+        info, recorded = reader.info, w.writer.histories[shard.number]
+        if info is None or info.history == recorded:
+            continue
+        if info.prepared == w.route.epoch:
+            targets = tuple(
+                ShardPosition(shard=shard.number, history=info.history, position=info.prepared_at or 0)
+                if one.shard == shard.number
+                else one
+                for one in w.route.targets
+            )
+            histories = tuple(info.history if n == shard.number else h for n, h in enumerate(w.writer.histories))
+            changed = w.writer.model_copy(update={"histories": histories})
+            return w.decided(targets=targets, generations=(changed, leaving))
+        order = feeds.follow(reader, w.route.epoch, w.rebuild.id) or prepare(
+            reader, fences, leaving.shards, w.route.epoch, w.rebuild.id, None
+        )
+        commands += [order] if order else []
+        return w.stays(commands, f"{shard.name} lost its volume and reads again what was switched to")
+    return None

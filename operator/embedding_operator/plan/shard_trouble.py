@@ -5,9 +5,10 @@ from embedding_serving.contract.admin import Refusal, ShardInfo
 from ..build import names
 from ..resources import Manifest
 from .diagnosis import Finding, diagnose, is_ready
-from .route import Assessment, Decision, Standing
 from .shards import ShardWorld
 from .snapshot import IndexSnapshot
+from .standing import Assessment, Standing
+from .world import Decision
 
 
 def trouble(s: IndexSnapshot, shard: ShardWorld, standing: Standing | None, decision: Decision | None) -> Finding | None:

@@ -1,22 +1,23 @@
-"""The shards of the active generation as they stand: pods, volumes, and what they say."""
+"""The shards of a generation as they stand: pods, volumes, and what they say."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from embedding_serving.contract.admin import Mode, ShardInfo
-from embedding_serving.contract.route import Route
+from embedding_serving.contract.route import GenerationRoute, Route
 
 from ..build import names
 from ..resources import STATEFUL_SET, Manifest
 from .diagnosis import is_ready
-from .route import Copy, Shard
 from .snapshot import IndexSnapshot
+from .standing import Copy, Shard
 
 
 @dataclass(frozen=True)
 class ShardWorld:
     """One shard: its StatefulSet, its pods and volumes, and the copies that answer."""
 
+    generation: int
     number: int
     name: str
     stateful_set: Manifest | None
@@ -68,10 +69,13 @@ class ShardWorld:
         return max((max(0, writer.position - cursor) for cursor in cursors), default=None)
 
 
-def shards_of(s: IndexSnapshot, route: Route) -> tuple[ShardWorld, ...]:
-    """Every shard of the generation that takes writes."""
-    active = route.active
-    return tuple(_shard(s, active.generation, number) for number in range(active.shards))
+def shards_of(s: IndexSnapshot, generation: GenerationRoute) -> tuple[ShardWorld, ...]:
+    return tuple(_shard(s, generation.generation, number) for number in range(generation.shards))
+
+
+def all_shards(s: IndexSnapshot, route: Route) -> dict[int, tuple[ShardWorld, ...]]:
+    """By generation, of all that the route names."""
+    return {one.generation: shards_of(s, one) for one in route.generations}
 
 
 def ordinal(named: Manifest) -> int:
@@ -93,6 +97,7 @@ def _shard(s: IndexSnapshot, generation: int, number: int) -> ShardWorld:
     expected = {ordinal(claim) for claim in claims} | set(range(_replicas(stateful_set)))
     answering = {ordinal(copy.pod) for copy in copies}
     return ShardWorld(
+        generation=generation,
         number=number,
         name=name,
         stateful_set=stateful_set,

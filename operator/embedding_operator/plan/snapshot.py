@@ -1,5 +1,6 @@
 """The world as one reconcile sees it, frozen."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,8 +35,8 @@ class Look:
     """(uid, resourceVersion, intent hash) of objects that an apply left as they were: the server says it is so."""
     failures: tuple[str, ...] = ()
     """Writes and commands that were refused in this look."""
-    numbers_due: bool = True
-    """Whether what merely counts may be written to the status again."""
+    numbers_age_seconds: float = math.inf
+    """How old the numbers are that the status was written with: for them alone it is written now and then."""
 
     @property
     def paused(self) -> bool:
@@ -70,6 +71,10 @@ class IndexSnapshot(Look):
     """Answers of /v1/info, by pod name."""
     claim_events: Mapping[str, str] = field(default_factory=dict)
     """What was last told of a volume that is not there yet, by its name."""
+    analysis_pods: tuple[Manifest, ...] = ()
+    """Of Jobs that compare a new generation with the active one."""
+    golden_queries: Manifest | None = None
+    """The ConfigMap that the gate before promotion asks for, while there is something to judge; None where it is not there."""
 
     @property
     def model(self) -> "Encoder | None":

@@ -1,10 +1,11 @@
 """The plan for a VectorIndex: its route, one StatefulSet a shard, and commands to the shards."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from embedding_serving.contract.admin import Mode, Release
 from embedding_serving.contract.index import IndexType
-from embedding_serving.contract.route import Route
+from embedding_serving.contract.route import GenerationRoute, Phase, Route
 
 from ..api.quantity import amount
 from ..build import names, objects
@@ -22,17 +23,26 @@ from ..resources import (
     VECTOR_INDEX,
     Manifest,
 )
-from ..status import says, transitions
+from ..status import EventIntent, says, transitions
+from .asked import accepted, generation_of, is_paused, wish_of
 from .children import Intent, ensures, unintended
 from .diagnosis import Finding
 from .diff import drifted, identity, stamped
+from .gate import Gate, analysis
 from .generation import first_route, with_current_revision
 from .model import Delete, Ensure, Plan, Scale, Step, Swap, Tell
-from .route import Decision, Standing, decide
-from .shards import ShardWorld, ordinal, shards_of
+from .rebuild_status import Building, events
+from .route import decide
+from .shards import ShardWorld, all_shards, ordinal, shards_of
 from .snapshot import IndexSnapshot
+from .standing import Standing
 from .vector_index_status import CONDITION_TYPES, STATUS_MEMBERS, Verdict, conditions, numbers_aside, settled, status_of
+from .world import SWITCHING, Decision
 
+NUMBERS_SECONDS = 30.0
+"""A status is written for its numbers alone at most this often."""
+BUILDING_NUMBERS_SECONDS = 5.0
+SWITCHING_SECONDS = 0.02
 AT_ONCE_SECONDS = 0.2
 """After a decision or a command: what follows from it."""
 MOVING_SECONDS = 3.0
@@ -42,10 +52,12 @@ SETTLED_SECONDS = 30.0
 def plan(s: IndexSnapshot) -> Plan:
     """What to do for one VectorIndex. Equal snapshots give equal plans; a world as intended gives no step."""
     refusal = _refusal(s)
-    decision, waits_for = _decide(s) if refusal is None else (None, None)
-    shards = shards_of(s, decision.route) if decision else _standing(s)
+    gate = analysis(s, s.route.route) if s.route.route and refusal is None else Gate((), None, None)
+    decision, waits_for = _decide(s, gate) if refusal is None else (None, None)
+    route = decision.route if decision else s.route.route
+    shards = shards_of(s, route.active) if route else ()
     acting = not s.paused and refusal is None and decision is not None
-    steps = tuple(_steps(s, decision, shards)) if acting and decision else ()
+    steps = tuple(_steps(s, decision, gate)) if acting and decision else ()
     verdict = Verdict(
         decision=decision,
         shards=shards,
@@ -53,6 +65,7 @@ def plan(s: IndexSnapshot) -> Plan:
         waits_for=waits_for,
         strangers=tuple(sorted(f"{resource.kind} {name}" for resource, name in s.strangers)),
         pending=bool(steps),
+        building=_building(s, decision, gate),
     )
     decided = conditions(s, verdict)
     status = status_of(s, verdict, decided)
@@ -60,15 +73,16 @@ def plan(s: IndexSnapshot) -> Plan:
     return Plan(
         steps=steps,
         status=None if _said(s, status) else status,
-        events=tuple(transitions(s.status.get("conditions", []), decided)),
-        requeue_after_seconds=AT_ONCE_SECONDS if steps else None,
+        events=(*transitions(s.status.get("conditions", []), decided), *_told(s, decision if acting else None)),
+        requeue_after_seconds=_again(decision, steps),
         poll_after_seconds=SETTLED_SECONDS if calm or decision is None else MOVING_SECONDS,
     )
 
 
 def _said(s: IndexSnapshot, status: Manifest) -> bool:
     """Whether the live status says this already, or as much of it as is due."""
-    if s.numbers_due:
+    moving = s.route.route is not None and s.route.route.phase is Phase.BUILDING
+    if s.numbers_age_seconds >= (BUILDING_NUMBERS_SECONDS if moving else NUMBERS_SECONDS):
         return says(s.status, status, CONDITION_TYPES, STATUS_MEMBERS)
     return says(numbers_aside(s.status), numbers_aside(status), CONDITION_TYPES, STATUS_MEMBERS)
 
@@ -93,7 +107,7 @@ def _refusal(s: IndexSnapshot) -> Finding | None:
     return None
 
 
-def _decide(s: IndexSnapshot) -> tuple[Decision | None, Finding | None]:
+def _decide(s: IndexSnapshot, gate: Gate) -> tuple[Decision | None, Finding | None]:
     """The route's next step, or what the first one waits for."""
     if _namesakes_leftovers(s):
         text = f"waits for the volumes of the former VectorIndex {s.metadata.name}, which go with it (reclaimPolicy Delete)"
@@ -102,26 +116,42 @@ def _decide(s: IndexSnapshot) -> tuple[Decision | None, Finding | None]:
     if route is None:
         first = first_route(s)
         return (None, first) if isinstance(first, Finding) else (Decision(first, ()), None)
-    decision = decide(route, (shard.answers for shard in shards_of(s, route)), loss_accepted=_loss_accepted(s, route))
+    shards = all_shards(s, route)
+    wish = wish_of(s, route, shards[route.writer], gate.verdict)
+    answers = {number: tuple(shard.answers for shard in found) for number, found in shards.items()}
+    decision = decide(route, answers, wish)
     if decision.route is route:
         current = with_current_revision(route, s)
-        decision = Decision(current, decision.assessments, decision.commands)
+        decision = replace(decision, route=current)
     return decision, None
 
 
-def _standing(s: IndexSnapshot) -> tuple[ShardWorld, ...]:
-    return shards_of(s, s.route.route) if s.route.route else ()
+def _building(s: IndexSnapshot, decision: Decision | None, gate: Gate) -> Building | None:
+    """What there is of a second generation, by the route as it is on record."""
+    route = s.route.route
+    if route is None or decision is None or route.other is None:
+        return None
+    writers = [shard.writer for shard in shards_of(s, route.active)]
+    known = [writer.documents for writer in writers if writer]
+    return Building(
+        route=route,
+        decision=decision,
+        shards=shards_of(s, route.generation(route.other)),
+        total_documents=sum(known) if len(known) == len(writers) else None,
+        paused=is_paused(s, route),
+        gate=gate.finding if decision.wants_gate else None,
+    )
 
 
-def _loss_accepted(s: IndexSnapshot, route: Route) -> bool:
-    """Said for this generation, and not acted upon yet."""
-    said = s.metadata.annotations.get(names.ACCEPT_DATA_LOSS)
-    return said == str(route.active.generation) and _accepted(s) != said
+def _told(s: IndexSnapshot, decision: Decision | None) -> list[EventIntent]:
+    return events(s.route.route, decision.route) if decision else []
 
 
-def _accepted(s: IndexSnapshot) -> str | None:
-    annotations: dict[str, str] = s.route.live["metadata"].get("annotations") or {} if s.route.live else {}
-    return annotations.get(names.ACCEPTED)
+def _again(decision: Decision | None, steps: tuple[Step, ...]) -> float | None:
+    """While writes wait, nothing does."""
+    if decision and decision.route.phase in SWITCHING:
+        return SWITCHING_SECONDS
+    return AT_ONCE_SECONDS if steps else None
 
 
 def _namesakes_leftovers(s: IndexSnapshot) -> bool:
@@ -134,27 +164,30 @@ def _namesakes_leftovers(s: IndexSnapshot) -> bool:
     )
 
 
-def _steps(s: IndexSnapshot, decision: Decision, shards: tuple[ShardWorld, ...]) -> Iterator[Step]:
+def _steps(s: IndexSnapshot, decision: Decision, gate: Gate) -> Iterator[Step]:
     """The decision first: nothing may follow from one that is not on record."""
-    swap = _swap(s, decision)
+    swap, route = _swap(s, decision), decision.route
     if swap:
         yield swap
-    intents = list(_intents(s, decision.route, shards))
-    yield from ensures(s, intents)
-    yield from _claims(s, shards)
+    going = route.other if route.phase is Phase.COLLECTING else None
+    shards = tuple(shard for number, found in all_shards(s, route).items() if number != going for shard in found)
+    intents = [*_intents(s, route, shards), *(gate.intents if decision.wants_gate else ())]
+    settling = route.phase in SWITCHING
+    yield from (step for step in ensures(s, intents) if not (settling and isinstance(step, Ensure) and step.live))
     yield from _scales(s, decision, shards)
     yield from unintended(s, intents)
+    yield from _claims(s, route, shards)
     if swap is None:
         yield from (Tell(copy.pod, message) for copy, message in decision.commands)
-        yield from _releases(decision.route, shards)
+        yield from _releases(route, shards_of(s, route.active))
 
 
 def _swap(s: IndexSnapshot, decision: Decision) -> Swap | None:
     said = s.metadata.annotations.get(names.ACCEPT_DATA_LOSS)
-    accepted = said if decision.consumes_acceptance or said == _accepted(s) else None
-    manifest = build.route(s.index, decision.route, accepted, s.route.resource_version)
+    acted_upon = said if decision.consumes_acceptance or said == accepted(s) else None
+    manifest = build.route(s.index, decision.route, acted_upon, s.route.resource_version)
     live, meta = s.route.live, manifest["metadata"]
-    if live and decision.route == s.route.route and _accepted(s) == accepted:
+    if live and decision.route == s.route.route and accepted(s) == acted_upon:
         labels, owners = live["metadata"].get("labels") or {}, live["metadata"].get("ownerReferences") or []
         if meta["labels"].items() <= labels.items() and meta["ownerReferences"] == owners:
             return None
@@ -164,28 +197,33 @@ def _swap(s: IndexSnapshot, decision: Decision) -> Swap | None:
 def _intents(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...]) -> Iterator[Intent]:
     yield Intent(SERVICE_ACCOUNT, build.service_account(s.index))
     yield Intent(NETWORK_POLICY, build.network_policy(s.index, s.at))
-    active = route.active
     for shard in shards:
-        number = shard.number
-        yield Intent(SERVICE, build.headless_service(s.index, active.generation, number))
-        yield Intent(STATEFUL_SET, build.stateful_set(s.index, active, number, _volume(s, shard), s.at))
-        yield Intent(PDB, build.disruption_budget(s.index, active.generation, number))
+        generation, number = route.generation(shard.generation), shard.number
+        yield Intent(SERVICE, build.headless_service(s.index, shard.generation, number))
+        yield Intent(STATEFUL_SET, build.stateful_set(s.index, generation, number, _volume(s, generation, shard), s.at))
+        yield Intent(PDB, build.disruption_budget(s.index, shard.generation, number))
         if s.index.spec.autoscaling:
-            yield Intent(HPA, build.autoscaler(s.index, active.generation, number))
+            yield Intent(HPA, build.autoscaler(s.index, shard.generation, number))
 
 
-def _volume(s: IndexSnapshot, shard: ShardWorld) -> Volume:
+def _volume(s: IndexSnapshot, generation: GenerationRoute, shard: ShardWorld) -> Volume:
     """As the StatefulSet has it, which can't be changed; volumes that are to be larger are made so one by one."""
     if shard.stateful_set is None:
-        return Volume(s.index.spec.storage.size, s.index.spec.storage.storage_class_name)
+        return Volume(s.index.spec.storage.size, generation.storage_class)
     spec: Manifest = shard.stateful_set["spec"]["volumeClaimTemplates"][0]["spec"]
     return Volume(spec["resources"]["requests"]["storage"], spec.get("storageClassName"))
 
 
-def _claims(s: IndexSnapshot, shards: tuple[ShardWorld, ...]) -> Iterator[Step]:
-    """Grows volumes, and has them go with the index or outlive it, as the spec says."""
+def _claims(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...]) -> Iterator[Step]:
+    """Grows volumes, and has them go with the index or outlive it, as the spec says; those of a collected generation go."""
     wanted = s.index.spec.storage.size
     owners = build.kept_with(s.index)
+    if route.phase is Phase.COLLECTING:
+        yield from (
+            Delete(PVC, live["metadata"]["name"], live["metadata"]["uid"])
+            for live in s.claims
+            if generation_of(live) == route.other and not live["metadata"].get("deletionTimestamp")
+        )
     for shard in shards:
         for live in shard.claims:
             if live["metadata"].get("deletionTimestamp"):
@@ -213,6 +251,7 @@ def _scales(s: IndexSnapshot, decision: Decision, shards: tuple[ShardWorld, ...]
     """Copies of each shard, through the scale subresource. While a shard is not open no copy goes: it may be needed."""
     scaling = s.index.spec.autoscaling
     all_open = bool(decision.assessments) and all(one.standing is Standing.OPEN for one in decision.assessments)
+    all_open = all_open and decision.route.phase not in SWITCHING
     for shard in shards:
         live = shard.wanted if shard.stateful_set else 1
         wanted = max(live, scaling.min_replicas) if scaling else s.index.spec.replicas

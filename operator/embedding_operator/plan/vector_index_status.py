@@ -6,24 +6,40 @@ from typing import Any
 
 from embedding_serving.contract.admin import ShardInfo
 from embedding_serving.contract.index import Acknowledge
+from embedding_serving.contract.route import Phase
 
 from ..api.vectorindexstatus import VectorIndexStatus
 from ..build import names
 from ..resources import Manifest
 from ..status import Condition, merge
 from .diagnosis import Finding
-from .generation import differences, wanted_space
-from .route import Decision, Standing
+from .generation import differences, draft, inputs, wanted_space
+from .rebuild_status import Building, refused, rollback, rollback_available, turned_down, up_to_date
 from .shard_trouble import trouble
 from .shards import ShardWorld
 from .snapshot import IndexSnapshot
+from .standing import Standing
+from .world import Decision
 
 CONDITION_TYPES = frozenset({"Ready", "Writable", "UpToDate", "Reconciling", "Stalled", "RollbackAvailable"})
 STATUS_MEMBERS = frozenset(str(field.alias) for field in VectorIndexStatus.model_fields.values())
 NUMBERS = ("documents", "bytes", "recall")
 SHARD_NUMBERS = ("documents", "followerLag")
+REBUILD_NUMBERS = ("documents", "totalDocuments", "etaSeconds", "estimate", "failedDocuments")
 MOST_CHARACTERS = 32_000
-AT_REST = frozenset({"UpToDate", "Queued", "WaitingForModel", "Paused"})
+AT_REST = frozenset(
+    {
+        "UpToDate",
+        "Queued",
+        "WaitingForModel",
+        "Paused",
+        "AwaitingPromotion",
+        "GateRefused",
+        "Aborted",
+        "RolledBack",
+        "DigestsDiffer",
+    }
+)
 """Reasons of UpToDate in which nothing moves by itself."""
 
 
@@ -41,6 +57,8 @@ class Verdict:
     strangers: tuple[str, ...]
     pending: bool
     """There are steps to take: what was seen is not yet what the spec asks for."""
+    building: Building | None = None
+    """While there are two generations."""
 
     @property
     def standings(self) -> dict[int, Standing]:
@@ -62,8 +80,7 @@ def conditions(s: IndexSnapshot, v: Verdict) -> list[Condition]:
         moving = next((one for one in (current, ready, writable) if one.status != "True" and one.reason not in AT_REST), None)
         if moving:
             decided.append(Condition("Reconciling", "True", moving.reason, moving.message))
-    text = "there is one generation: nothing to go back to"
-    return [*decided, Condition("RollbackAvailable", "False", "NoFormerGeneration", text)]
+    return [*decided, rollback_available(s, v.decision)]
 
 
 def settled(decided: Iterable[Condition]) -> bool:
@@ -80,6 +97,9 @@ def status_of(s: IndexSnapshot, v: Verdict, decided: list[Condition]) -> Manifes
         "conditions": merge(s.status.get("conditions", []), decided, generation, s.now),
         "progress": _progress(s, v, decided),
         "active": _active(s),
+        "rebuild": v.building.status() if v.building and v.building.route.phase is not Phase.OBSERVING else None,
+        "rollback": rollback(s),
+        "refused": refused(s.route.route),
         "shards": shards or None,
     }
     if shards:
@@ -96,7 +116,10 @@ def status_of(s: IndexSnapshot, v: Verdict, decided: list[Condition]) -> Manifes
 def numbers_aside(status: Manifest) -> Manifest:
     """The status without what is measured and changes all the time."""
     shards = [{key: value for key, value in shard.items() if key not in SHARD_NUMBERS} for shard in status.get("shards", [])]
-    return {key: value for key, value in status.items() if key not in NUMBERS} | {"shards": shards}
+    rebuild = {key: value for key, value in status.get("rebuild", {}).items() if key not in REBUILD_NUMBERS}
+    progress = str(status.get("progress", "")).partition(" ")[0]
+    still = {key: value for key, value in status.items() if key not in NUMBERS}
+    return still | {"shards": shards, "rebuild": rebuild, "progress": progress}
 
 
 def _measured(shard: ShardWorld) -> Iterator[tuple[ShardInfo, float]]:
@@ -185,13 +208,17 @@ def _up_to_date(s: IndexSnapshot, v: Verdict, troubles: list[Finding]) -> Condit
     space = wanted_space(s)
     if isinstance(space, Finding):
         return Condition("UpToDate", "False", "WaitingForModel", space.message)
-    route = s.route.route
-    asked = list(differences(s, route)) if route else []
+    route, name = s.route.route, s.metadata.name
+    if route and v.building and route.phase is not Phase.OBSERVING:
+        return up_to_date(v.building, name)
+    wanted, wish = inputs(s, space), draft(s, space, route.next_generation if route else 1)
+    asked = list(differences(wanted, wish, route.active)) if route else []
     if route and asked:
-        text = (
-            f"generation {route.writer} goes on serving: {'; '.join(asked)}. That takes a rebuild, and this version of the "
-            "operator does not rebuild yet: set the spec back, or make another VectorIndex"
-        )
+        down = turned_down(route, wanted, asked, name)
+        if down:
+            return down
+        waits = f" ({v.decision.waits})" if v.decision and v.decision.waits else ""
+        text = f"generation {route.writer} goes on serving, and another one is to be built{waits}: {'; '.join(asked)}"
         return Condition("UpToDate", "False", "Queued", text)
     done = [shard for shard in v.shards if shard.rolled_out]
     if route and len(done) == len(v.shards) and not v.pending and not s.failures:
@@ -205,10 +232,13 @@ def _progress(s: IndexSnapshot, v: Verdict, decided: list[Condition]) -> str | N
     if s.paused:
         return "Paused"
     stalled = next((condition.reason for condition in decided if condition.type == "Stalled"), None)
-    if stalled or settled(decided):
+    quiet = v.building is None or v.building.phase == Phase.OBSERVING
+    if stalled or (settled(decided) and quiet):
         return stalled
     if s.route.route is None:
         return "Waiting" if v.waits_for else "Starting"
+    if v.building and s.route.route.phase is not Phase.OBSERVING:
+        return v.building.progress()
     copying = [one.copied for one in v.decision.assessments if one.standing is Standing.COPYING] if v.decision else []
     if copying:
         read, rows = sum(read for read, _ in copying), sum(rows for _, rows in copying)

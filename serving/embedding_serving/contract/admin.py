@@ -106,6 +106,11 @@ class FeedSource(Frozen):
     nonce: str | None = None
 
 
+def reverse_consumer(shard: int) -> str:
+    """Name of the lease that `Prepare` opens for a shard of the generation that is left: for the way back."""
+    return f"reverse-{shard}"
+
+
 class Follow(Message):
     """Read these feeds, and no others; none = stand still. Not for a shard that takes writes or is frozen."""
 

@@ -1,9 +1,11 @@
 """Polling is bounded: what pods measure is asked for less often where there are many objects."""
 
+import math
+
 import pytest
 
 from embedding_operator.lanes import Key
-from embedding_operator.polls import NUMBERS_SECONDS, POLLS_PER_SECOND, Polls
+from embedding_operator.polls import POLLS_PER_SECOND, Polls
 
 
 def key(number: int) -> Key:
@@ -31,8 +33,7 @@ def test_many_share_a_rate_in_proportion() -> None:
 def test_numbers_are_written_now_and_then() -> None:
     now = 0.0
     polls = Polls(lambda: now)
-    assert polls.numbers_due(key(1))
+    assert polls.numbers_age(key(1)) == math.inf
     polls.numbers_written(key(1))
-    assert not polls.numbers_due(key(1))
-    now = NUMBERS_SECONDS
-    assert polls.numbers_due(key(1))
+    now = 7.0
+    assert polls.numbers_age(key(1)) == 7.0

@@ -1,15 +1,21 @@
 """The decision table of a route: what shards say in, the next route and commands out."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from embedding_operator.plan.route import Copy, Decision, Shard, Standing, decide
+from embedding_operator.plan.route import decide
+from embedding_operator.plan.standing import Copy, Shard, Standing
+from embedding_operator.plan.wish import Wish
+from embedding_operator.plan.world import Decision
 from embedding_serving.contract.admin import Follow, Mode, Role, ShardInfo, SourceState, Unfence
 from embedding_serving.contract.route import GenerationRoute, Phase, Route
 
 ON_RECORD = "h"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def route(phase: Phase = Phase.STABLE, *, epoch: int = 4, shards: int = 1, histories: tuple[str, ...] | None = None) -> Route:
@@ -69,6 +75,10 @@ def reads(history: str, cursor: int, behind: int | None = 0) -> tuple[SourceStat
     return (SourceState(shard=0, history=history, host="docs-g1-s0-0.docs-g1-s0.t.svc:8082", cursor=cursor, behind=behind),)
 
 
+def asked(live: Route, shards: Iterable[Shard], *, accepted: bool = False) -> Decision:
+    return decide(live, {live.writer: tuple(shards)}, Wish(now=NOW, loss_accepted=accepted))
+
+
 LOST = info(history="new", mode=Mode.CLOSED, epoch=0, lost=True, position=0, documents=0)
 
 
@@ -80,7 +90,7 @@ def follower(cursor: int, behind: int | None = 0, ordinal: int = 1, history: str
 
 
 def decided(live: Route, *shards: Shard, accepted: bool = False) -> Decision:
-    return decide(live, shards, loss_accepted=accepted)
+    return asked(live, shards, accepted=accepted)
 
 
 def test_a_steady_route_with_open_shards_is_left_alone() -> None:
@@ -170,7 +180,7 @@ def test_a_follower_that_does_not_answer_is_waited_for_unless_a_person_says_othe
     """A write that only two copies have was acknowledged: the one that is silent may be the other."""
     answering = replace(shard(LOST, follower(7)), silent=("docs-g1-s0-2",))
     assert decided(route(), answering).assessments[0].standing is Standing.LOST
-    assert decide(route(), [answering], loss_accepted=True).assessments[0].standing is Standing.COPYING
+    assert asked(route(), [answering], accepted=True).assessments[0].standing is Standing.COPYING
 
 
 def test_it_is_admitted_when_it_has_read_everything() -> None:
@@ -227,11 +237,3 @@ def test_what_is_not_the_shard_of_the_route_is_never_opened(said: dict[str, Any]
         decision = decided(live, shard(info(mode=Mode.CLOSED, epoch=0, **said)), accepted=True)
         assert decision.route is live
         assert decision.commands == ()
-
-
-@pytest.mark.parametrize("phase", [Phase.BUILDING, Phase.FENCING, Phase.COMMITTED, Phase.OBSERVING, Phase.COLLECTING])
-def test_phases_of_a_rebuild_are_for_a_version_that_rebuilds(phase: Phase) -> None:
-    live = route(phase)
-    decision = decided(live, shard(info(mode=Mode.CLOSED)))
-    assert decision.route is live
-    assert decision.commands == ()

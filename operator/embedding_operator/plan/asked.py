@@ -1,0 +1,104 @@
+"""From a snapshot to what is wished of its route: the spec, the annotations, and what else stands."""
+
+from datetime import timedelta
+
+from embedding_serving.contract.route import Phase, Route, Verdict
+
+from ..build import names
+from ..resources import Manifest
+from .diagnosis import Finding
+from .generation import Space, differences, draft, inputs, new_rebuild_id, wanted_space
+from .shards import ShardWorld
+from .snapshot import IndexSnapshot
+from .wish import Promotion, Wish
+
+
+def wish_of(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...], gate: Verdict | None) -> Wish:
+    """What the spec and people ask of this route now."""
+    space, rebuild, said = wanted_space(s), s.index.spec.rebuild, s.metadata.annotations
+    known = space if isinstance(space, Space) else None
+    planned = draft(s, known, route.next_generation) if known else None
+    wanted = inputs(s, known) if known else None
+    built = str(route.other)
+    return Wish(
+        now=s.now,
+        inputs=wanted,
+        draft=planned,
+        causes=tuple(differences(wanted, planned, route.active)) if wanted and planned else (),
+        rebuild_id=new_rebuild_id(s.metadata.uid, route.next_generation),
+        hold=_hold(s, shards, known),
+        gate=gate,
+        promotion=Promotion(
+            enabled=rebuild.auto_promotion_enabled,
+            after=_seconds(rebuild.auto_promotion_seconds),
+            canary=tuple((step.weight_percent, step.pause_seconds) for step in rebuild.canary),
+        ),
+        fence_timeout=timedelta(seconds=rebuild.fence_timeout_seconds),
+        rollback_window=timedelta(seconds=rebuild.rollback_window_seconds),
+        max_parallel_shards=rebuild.max_parallel_shards,
+        pace=0.0 if is_paused(s, route) else None,
+        promote=said.get(names.PROMOTE) == built,
+        abort=said.get(names.ABORT) == built,
+        rollback=said.get(names.ROLLBACK) == str(route.writer) and route.other is not None,
+        retry=route.refused is not None and said.get(names.RETRY) == str(route.refused.generation),
+        loss_accepted=loss_accepted(s, route),
+        leftovers=leftovers(s),
+        running=_running(s),
+    )
+
+
+def is_paused(s: IndexSnapshot, route: Route) -> bool:
+    """Whether the generation that is built is to wait. `resume` with the same number takes `pause` back."""
+    said, built = s.metadata.annotations, str(route.other)
+    return route.phase is Phase.BUILDING and said.get(names.PAUSE) == built and said.get(names.RESUME) != built
+
+
+def loss_accepted(s: IndexSnapshot, route: Route) -> bool:
+    """Said for this generation, and not acted upon yet."""
+    said = s.metadata.annotations.get(names.ACCEPT_DATA_LOSS)
+    return said == str(route.active.generation) and accepted(s) != said
+
+
+def accepted(s: IndexSnapshot) -> str | None:
+    """The acceptance that was acted upon last."""
+    annotations: dict[str, str] = s.route.live["metadata"].get("annotations") or {} if s.route.live else {}
+    return annotations.get(names.ACCEPTED)
+
+
+def leftovers(s: IndexSnapshot) -> frozenset[int]:
+    """Generations of which an object, a pod or a volume stands."""
+    standing = [*s.children.objects.values(), *s.pods, *s.claims]
+    return frozenset(number for manifest in standing if (number := generation_of(manifest)) is not None)
+
+
+def generation_of(manifest: Manifest) -> int | None:
+    said = (manifest["metadata"].get("labels") or {}).get(names.GENERATION, "")
+    return int(said) if said.isdigit() else None
+
+
+def _hold(s: IndexSnapshot, shards: tuple[ShardWorld, ...], space: Space | None) -> Finding | None:
+    """Why no generation may be begun now, though the spec asks for one."""
+    moving = [shard.name for shard in shards if not shard.rolled_out]
+    if moving:
+        text = f"a new generation waits for {', '.join(moving)}, of which not every copy is up to date and ready"
+        return Finding("Queued", text, stalled=False)
+    if space and space.model and space.revision:
+        encoder = s.encoders.get(space.model)
+        if encoder is None or not encoder.ready_replicas.get(space.revision):
+            what = f"revision {space.revision} of EmbeddingModel {space.model}"
+            text = f"{what} has no pod that answers yet: kubectl describe em {space.model}"
+            return Finding("WaitingForModel", text, stalled=False)
+    return None
+
+
+def _running(s: IndexSnapshot) -> dict[int, frozenset[str]]:
+    found: dict[int, set[str]] = {}
+    for pod in s.pods:
+        number = generation_of(pod)
+        if number is not None and pod.get("status", {}).get("phase") == "Running":
+            found.setdefault(number, set()).add(pod["metadata"]["name"])
+    return {number: frozenset(pods) for number, pods in found.items()}
+
+
+def _seconds(value: int | None) -> timedelta | None:
+    return None if value is None else timedelta(seconds=value)

@@ -1,0 +1,83 @@
+"""What the spec and people ask of a route at one moment, apart from what its shards say."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from embedding_serving.contract.route import GenerationRoute, Verdict
+
+from ..build.names import digest
+from .diagnosis import Finding
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a generation is made from: another value of it takes another generation.
+
+    storage_class: None = any. token: of the annotation or the schedule that asked for it; empty = none did.
+    """
+
+    fingerprint: str
+    shards: int
+    storage_class: str | None = None
+    token: str = ""
+
+    @property
+    def hash(self) -> str:
+        return digest([self.fingerprint, self.shards, self.storage_class, self.token])[:16]
+
+    def met_by(self, generation: GenerationRoute) -> bool:
+        return (
+            self.fingerprint == generation.fingerprint
+            and self.shards == generation.shards
+            and self.storage_class in (None, generation.storage_class)
+            and self.token in ("", generation.token)
+        )
+
+
+def inputs_of(generation: GenerationRoute) -> Inputs:
+    """What a generation was made from."""
+    return Inputs(generation.fingerprint, generation.shards, generation.storage_class, generation.token)
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """When a generation that passed the gate is switched to, and what share of the reads it answers before that.
+
+    canary: percent of the reads and how long, in seconds; None = until a person promotes.
+    """
+
+    enabled: bool = True
+    after: timedelta | None = None
+    canary: tuple[tuple[int, float | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class Wish:
+    """inputs: None while it is not known what the spec asks for, because its model can't tell yet."""
+
+    now: datetime
+    inputs: Inputs | None = None
+    draft: GenerationRoute | None = None
+    """The next generation as it would be built now."""
+    causes: tuple[str, ...] = ()
+    rebuild_id: str = ""
+    """Of the rebuild that would begin now."""
+    hold: Finding | None = None
+    """Why none may begin now."""
+    gate: Verdict | None = None
+    """What the gate found, once it has."""
+    promotion: Promotion = Promotion()
+    fence_timeout: timedelta = timedelta(seconds=10)
+    rollback_window: timedelta = timedelta(days=1)
+    max_parallel_shards: int | None = None
+    pace: float | None = None
+    """Rows a second that each shard may embed; None = all that the encoders take."""
+    promote: bool = False
+    abort: bool = False
+    rollback: bool = False
+    retry: bool = False
+    loss_accepted: bool = False
+    leftovers: frozenset[int] = frozenset()
+    """Generations of which an object or a volume still stands."""
+    running: dict[int, frozenset[str]] = field(default_factory=dict)
+    """Names of the pods that run, by generation."""

@@ -1,0 +1,152 @@
+"""A VectorIndex changes its generation: built beside the old one, switched, gone back from, given up, removed."""
+
+import pytest
+
+from embedding_operator.resources import PVC
+from embedding_serving.contract.admin import Mode
+from embedding_serving.contract.route import Phase
+from fixtures.controller import IndexWorld
+
+
+@pytest.fixture
+def world() -> IndexWorld:
+    """Two shards with documents, and an index that another model is about to be made for."""
+    world = IndexWorld(shards=2, rebuild={"rollbackWindowSeconds": 3_600})
+    world.settle()
+    world.shards.write("docs-g1-s0-0", 30)
+    world.shards.write("docs-g1-s1-0", 20)
+    return world
+
+
+def documents(world: IndexWorld, generation: int) -> set[str]:
+    return {
+        id_
+        for name, volume in world.shards.volumes.items()
+        if name.startswith(f"docs-g{generation}-") and name.endswith("-0")
+        for id_ in volume.documents
+    }
+
+
+def change_model(world: IndexWorld, revision: str = "9f8e7d6c", fingerprint: str = "fp-2") -> None:
+    world.serve_model(revision=revision, fingerprint=fingerprint)
+
+
+def rebuild(world: IndexWorld) -> None:
+    """Until the new generation takes writes and nothing is written any more."""
+    change_model(world)
+    world.settle(looks=80)
+    assert world.route.phase is Phase.OBSERVING, world.status
+
+
+def test_a_new_model_becomes_a_new_generation_that_takes_over(world: IndexWorld) -> None:
+    held = documents(world, 1)
+    rebuild(world)
+    route = world.route
+    assert (route.writer, route.other, route.weights) == (2, 1, {2: 100})
+    assert documents(world, 2) == held
+    modes = {name: volume.mode for name, volume in world.shards.volumes.items()}
+    assert modes == {
+        "docs-g1-s0-0": Mode.FENCED,
+        "docs-g1-s1-0": Mode.FENCED,
+        "docs-g2-s0-0": Mode.OPEN,
+        "docs-g2-s1-0": Mode.OPEN,
+    }
+    retired = [name for name, volume in world.shards.volumes.items() if volume.state.protocol.retired]
+    assert retired == ["docs-g1-s0-0", "docs-g1-s1-0"]
+    assert world.condition("UpToDate")[:2] == ("True", "UpToDate")
+    assert world.condition("RollbackAvailable")[:2] == ("True", "Available")
+    assert world.status["rollback"]["generation"] == 1
+
+
+def test_the_one_that_was_left_follows_and_is_gone_back_to(world: IndexWorld) -> None:
+    rebuild(world)
+    world.shards.write("docs-g2-s0-0", 5)
+    held = documents(world, 2)
+    assert documents(world, 1) == held
+    world.annotate(rollback="2")
+    world.settle(looks=80)
+    assert (world.route.writer, world.route.phase) == (1, Phase.OBSERVING)
+    world.shards.write("docs-g1-s1-0", 3)
+    assert documents(world, 1) > held
+    assert world.condition("UpToDate")[:2] == ("False", "RolledBack")
+
+
+def test_a_spec_that_returns_is_the_rollback(world: IndexWorld) -> None:
+    rebuild(world)
+    change_model(world, "1a2b3c4d", "fp-1")
+    world.settle(looks=80)
+    assert world.route.writer == 1
+    assert world.condition("UpToDate")[:2] == ("True", "UpToDate")
+
+
+def test_after_the_window_the_former_generation_goes_with_its_volumes(world: IndexWorld) -> None:
+    rebuild(world)
+    world.edit(rebuild={"rollbackWindowSeconds": 0})
+    world.settle(looks=80)
+    assert world.route.phase is Phase.STABLE
+    assert [one.generation for one in world.route.generations] == [2]
+    assert world.names(PVC.kind) == ["data-docs-g2-s0-0", "data-docs-g2-s1-0"]
+    assert world.names("StatefulSet") == ["docs-g2-s0", "docs-g2-s1"]
+
+
+@pytest.mark.parametrize("shards", [1, 3, 5])
+def test_another_number_of_shards(world: IndexWorld, shards: int) -> None:
+    held = documents(world, 1)
+    world.edit(shards=shards)
+    world.settle(looks=80)
+    assert world.route.active.shards == shards
+    assert documents(world, 2) == held
+
+
+def test_a_generation_that_finds_too_little_is_turned_away_and_not_built_again(world: IndexWorld) -> None:
+    world.measured = world.measured | {"recall": 0.5}
+    change_model(world)
+    world.settle(looks=80)
+    assert (world.route.writer, world.route.phase, world.route.next_generation) == (1, Phase.STABLE, 3)
+    status, reason, message = world.condition("UpToDate")
+    assert (status, reason) == ("False", "GateRefused")
+    assert "0.5" in message
+    assert "retry=2" in message
+    assert world.condition("Ready")[0] == world.condition("Writable")[0] == "True"
+    assert world.names("StatefulSet") == ["docs-g1-s0", "docs-g1-s1"]
+    world.measured = world.measured | {"recall": 0.99}
+    change_model(world, "5a5b5c5d", "fp-3")
+    world.settle(looks=80)
+    assert world.route.writer == 3
+
+
+def test_what_is_given_up_is_removed_and_not_begun_again(world: IndexWorld) -> None:
+    world.shards.copying = False
+    change_model(world)
+    world.settle(looks=80)
+    assert world.route.phase is Phase.BUILDING
+    world.annotate(abort="2")
+    world.settle(looks=80)
+    assert world.route.phase is Phase.STABLE
+    assert world.names("StatefulSet") == ["docs-g1-s0", "docs-g1-s1"]
+    assert world.condition("UpToDate")[:2] == ("False", "Aborted")
+    world.shards.copying = True
+    world.annotate(retry="2")
+    world.settle(looks=80)
+    assert world.route.writer == 3
+
+
+def test_it_waits_for_a_person_where_the_spec_says_so(world: IndexWorld) -> None:
+    world.edit(rebuild={"autoPromotionEnabled": False})
+    change_model(world)
+    world.settle(looks=80)
+    assert world.condition("UpToDate")[:2] == ("False", "AwaitingPromotion")
+    assert world.condition("Reconciling")[0] == ""
+    world.annotate(promote="2")
+    world.settle(looks=80)
+    assert world.route.writer == 2
+
+
+def test_a_paused_one_embeds_nothing(world: IndexWorld) -> None:
+    world.annotate(pause="2")
+    change_model(world)
+    world.settle(looks=80)
+    assert world.condition("UpToDate")[:2] == ("False", "Paused")
+    world.annotate(resume="2")
+    world.settle(looks=80)
+    assert world.route.writer == 2
