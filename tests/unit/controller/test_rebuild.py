@@ -119,7 +119,7 @@ def test_what_is_given_up_is_removed_and_not_begun_again(world: IndexWorld) -> N
     world.shards.copying = False
     change_model(world)
     world.settle(looks=80)
-    assert world.route.phase is Phase.BUILDING
+    assert world.status["rebuild"]["phase"] == "CatchingUp"
     world.annotate(abort="2")
     world.settle(looks=80)
     assert world.route.phase is Phase.STABLE
