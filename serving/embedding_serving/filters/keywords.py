@@ -3,6 +3,10 @@
 The table `texts` keeps the inverted lists alone; the texts themselves stay in `rows`. So a text is taken out by saying again
 what it was. Words are what the tokenizer unicode61 makes of a text: letters and digits, case and diacritics set aside. It does
 not cut scripts that write without spaces: there a word is what stands between two punctuation marks.
+
+The other tokenizers of FTS5 are no better for texts of unknown languages. `porter` knows English alone and makes one word of
+university and universe; `trigram` finds nothing shorter than three characters, which most words of Chinese and Japanese are,
+and finds the others in the middle of words.
 """
 
 import sqlite3

@@ -26,6 +26,8 @@ from ..prepared import PreparedModel
 from ..role import run_role, stop_event
 from ..shard.main import serve as serve_shard
 from .admission import LOOK_SECONDS, Admin, Commander, write_route
+from .arguments import parsed
+from .claim import claimed
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +37,9 @@ LOOPBACK = "127.0.0.1"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Settings from the environment, or as options: `--port 9000` is EO_PORT=9000."""
+    """2 where the options cannot be read."""
     try:
-        settings = _settings(list(arguments))
+        settings = parsed(arguments)
     except ValidationError as error:
         for fault in error.errors():
             name = ".".join(map(str, fault["loc"]))
@@ -49,7 +51,8 @@ def main(arguments: Sequence[str]) -> int:
 async def serve(settings: LocalSettings) -> int:
     """Runs until SIGTERM or SIGINT; answers 1, and says why, where it cannot start."""
     try:
-        await _run(settings)
+        with claimed(_made(Path(settings.data_dir)), f"http://{settings.host}:{settings.port}"):
+            await _run(settings)
     except _Stopped:
         return 0
     except StartFailed as error:
@@ -141,10 +144,6 @@ class _Plan:
             revision=self.embed.revision,
             encoder=f"http://{LOOPBACK}:{self.embed.port}",
         )
-
-
-def _settings(arguments: list[str]) -> LocalSettings:
-    return LocalSettings(_cli_parse_args=arguments, _cli_prog_name="python -m embedding_serving local", _cli_kebab_case=True)
 
 
 def _prepared(settings: LocalSettings) -> PreparedModel:

@@ -137,6 +137,37 @@ def test_what_is_wrong_with_the_options_is_said(options: Sequence[str], expected
     assert b"Traceback" not in ended.stderr
 
 
+def test_a_directory_in_use_is_said_with_who_has_it(data: Path) -> None:
+    with running(minilm_directory(), data) as local:
+        second = subprocess.run(
+            command("--model", str(minilm_directory()), "--data-dir", str(data), "--port", str(free_port())),
+            capture_output=True,
+            timeout=START_SECONDS,
+            env={**os.environ, "EO_TERMINATION_PATH": "/dev/null"},
+        )
+        assert second.returncode == 1
+        said = second.stderr.decode()
+        assert f"{data} is in use by process {local.process.pid} ({str(local.client.base_url).rstrip('/')})" in said
+        assert "Traceback" not in said
+        local.ids(keywords="rain", k=1)  # the first goes on
+
+
+def test_the_help_shows_values_as_they_are_written(tmp_path: Path) -> None:
+    shown = subprocess.run(command("--help"), capture_output=True, timeout=START_SECONDS, cwd=tmp_path)
+    assert shown.returncode == 0
+    text = shown.stdout.decode()
+    assert "--options.pooling {Auto,Mean,CLS,LastToken}" in text
+    assert "--index-options.type {Auto,Flat,IVFFlat,IVFPQ,PQFastScan,HNSW,ScaNN}" in text
+    refused = subprocess.run(
+        command("--model", str(tmp_path), "--options.pooling", "LastToken", "--data-dir", str(tmp_path / "data")),
+        capture_output=True,
+        timeout=START_SECONDS,
+        cwd=tmp_path,
+        env={**os.environ, "EO_TERMINATION_PATH": "/dev/null"},
+    )
+    assert "pooling" not in refused.stderr.decode()
+
+
 def test_control_c_ends_it_cleanly(data: Path) -> None:
     with running(minilm_directory(), data) as local:
         local.process.send_signal(signal.SIGINT)
