@@ -20,6 +20,7 @@ from .metrics import RECONCILE_SECONDS, RECONCILES
 from .observe.eyes import Eyes
 from .polls import Polls
 from .resources import EVENT, GROUP_VERSION, Manifest
+from .slots import RebuildSlots
 from .status import Condition, EventIntent
 
 logger = logging.getLogger(__name__)
@@ -36,9 +37,11 @@ class Incomplete(Exception):
 class Reconciler:
     """Brings the world of one key to what its object asks for. Called again and again; an unchanged world is not written to."""
 
-    def __init__(self, kube: Kube, data_plane: DataPlane, at: Installation, identity: str) -> None:
+    def __init__(
+        self, kube: Kube, data_plane: DataPlane, at: Installation, identity: str, slots: RebuildSlots | None = None
+    ) -> None:
         self._kube = kube
-        self._eyes = Eyes(kube, data_plane, at)
+        self._eyes = Eyes(kube, data_plane, at, slots or RebuildSlots())
         self._identity = identity
         self._settled: set[tuple[str, str, str]] = set()
         self._polls = Polls()

@@ -22,6 +22,7 @@ from .leader import LeaseLock, lead
 from .loop import Reconciler
 from .queue import WorkQueue
 from .settings import OperatorSettings
+from .slots import RebuildSlots
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ async def run(settings: OperatorSettings) -> int:
         data_plane = HTTPDataPlane(key.token)
         lock = LeaseLock(lease_kube, settings)
         kube.may_write = lock.held
-        reconciler = Reconciler(kube, data_plane, _installation(settings, key.public), settings.pod_name)
+        slots = RebuildSlots(settings.max_concurrent_rebuilds)
+        reconciler = Reconciler(kube, data_plane, _installation(settings, key.public), settings.pod_name, slots)
         queue = WorkQueue(reconciler.reconcile, settings.concurrency)
         prometheus_client.start_http_server(settings.metrics_port)
         stopping = asyncio.Event()

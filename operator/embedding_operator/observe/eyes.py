@@ -1,7 +1,7 @@
 """What every look needs, and how children are found."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..api.resource import Metadata
 from ..build import names
@@ -10,6 +10,7 @@ from ..dataplane import DataPlane
 from ..kube import Kube
 from ..plan.model import Children
 from ..resources import Manifest, Resource
+from ..slots import RebuildSlots
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Eyes:
     kube: Kube
     data_plane: DataPlane
     at: Installation
+    slots: RebuildSlots = field(default_factory=RebuildSlots)
 
     async def object(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
         """The object of a key; None where it is gone or going."""

@@ -1,11 +1,16 @@
 """Looks at a VectorIndex: first its shards and what they say, then its route, so that no answer is newer than the route."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from embedding_serving.contract.admin import GatewayInfo
 from embedding_serving.contract.route import Phase
 
 from ..api import VectorIndex
+from ..build import names
+from ..lanes import Key
+from ..plan.asked import asks_for_another
 from ..plan.snapshot import IndexSnapshot, RouteRecord
 from ..resources import (
     CONFIG_MAP,
@@ -45,7 +50,7 @@ async def observe(eyes: Eyes, namespace: str, name: str) -> IndexSnapshot | None
     named = {index.spec.model_ref.name} if index.spec.model_ref else set()
     named |= {generation.model for generation in route.route.generations if generation.model} if route.route else set()
     encoders = {model: await encoder(eyes.kube, namespace, model) for model in sorted(named)}
-    return IndexSnapshot(
+    snapshot = IndexSnapshot(
         index=index,
         metadata=index.metadata,
         status=live.get("status", {}),
@@ -58,9 +63,32 @@ async def observe(eyes: Eyes, namespace: str, name: str) -> IndexSnapshot | None
         claim_events=events,
         analysis_pods=tuple(pod for pod in pods if _made_by(JOB, pod)),
         golden_queries=await _golden_queries(eyes, index, route),
+        gateways=await _gateways(eyes, index, route),
         at=eyes.at,
         now=datetime.now(UTC),
     )
+    return replace(snapshot, has_slot=_slot(eyes, snapshot))
+
+
+def _slot(eyes: Eyes, s: IndexSnapshot) -> bool:
+    """Whether this index may rebuild; it has the slot from then on."""
+    key, route = Key(VECTOR_INDEX.kind, s.metadata.namespace, s.metadata.name), s.route.route
+    if route is None or route.phase in (Phase.STABLE, Phase.OBSERVING):
+        eyes.slots.note(key, rebuilding=False)
+        return not s.paused and asks_for_another(s) and eyes.slots.take(key)
+    eyes.slots.note(key, rebuilding=True)
+    return True
+
+
+async def _gateways(eyes: Eyes, index: VectorIndex, route: RouteRecord) -> tuple[GatewayInfo, ...]:
+    """How long searches take is asked only where it holds a rebuild back."""
+    bound = index.spec.rebuild.max_search_latency_p99_milliseconds
+    if bound is None or route.route is None or route.route.phase is not Phase.BUILDING:
+        return ()
+    label = f"{names.searches(index.metadata.name)}=true"
+    pods = await eyes.kube.list(POD, index.metadata.namespace, label)
+    infos = await asyncio.gather(*(eyes.data_plane.gateway_info(pod) for pod in pods))
+    return tuple(info for info in infos if info)
 
 
 def _made_by(resource: Resource, pod: Manifest) -> bool:

@@ -6,6 +6,7 @@ from embedding_serving.contract.route import Phase, Route, Verdict
 
 from ..build import names
 from ..resources import Manifest
+from .brake import pace
 from .diagnosis import Finding
 from .generation import Space, differences, draft, inputs, new_rebuild_id, wanted_space
 from .shards import ShardWorld
@@ -36,7 +37,7 @@ def wish_of(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...], gate
         fence_timeout=timedelta(seconds=rebuild.fence_timeout_seconds),
         rollback_window=timedelta(seconds=rebuild.rollback_window_seconds),
         max_parallel_shards=rebuild.max_parallel_shards,
-        pace=0.0 if is_paused(s, route) else None,
+        pace=0.0 if is_paused(s, route) else _pace(s, route),
         promote=said.get(names.PROMOTE) == built,
         abort=said.get(names.ABORT) == built,
         rollback=said.get(names.ROLLBACK) == str(route.writer) and route.other is not None,
@@ -45,6 +46,23 @@ def wish_of(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...], gate
         leftovers=leftovers(s),
         running=_running(s),
     )
+
+
+def asks_for_another(s: IndexSnapshot) -> bool:
+    """Whether a new generation would begin if nothing held it."""
+    route, space = s.route.route, wanted_space(s)
+    if route is None or route.phase is not Phase.STABLE or not isinstance(space, Space):
+        return False
+    wanted = inputs(s, space)
+    return not wanted.met_by(route.active) and not (route.refused and route.refused.input_hash == wanted.hash)
+
+
+def _pace(s: IndexSnapshot, route: Route) -> float | None:
+    if route.phase is not Phase.BUILDING:
+        return None
+    bound = s.index.spec.rebuild.max_search_latency_p99_milliseconds
+    builds = [info.build for info in s.infos.values() if info.build and info.generation == route.other]
+    return pace(bound, s.gateways, builds)
 
 
 def is_paused(s: IndexSnapshot, route: Route) -> bool:
@@ -78,6 +96,9 @@ def generation_of(manifest: Manifest) -> int | None:
 
 def _hold(s: IndexSnapshot, shards: tuple[ShardWorld, ...], space: Space | None) -> Finding | None:
     """Why no generation may be begun now, though the spec asks for one."""
+    if not s.has_slot and asks_for_another(s):
+        text = "other indexes are being rebuilt, as many as the operator may do at a time (maxConcurrentRebuilds)"
+        return Finding("Queued", text, stalled=False)
     moving = [shard.name for shard in shards if not shard.rolled_out]
     if moving:
         text = f"a new generation waits for {', '.join(moving)}, of which not every copy is up to date and ready"

@@ -69,6 +69,10 @@ class IndexSnapshot(Look):
     claims: tuple[Manifest, ...]
     infos: Mapping[str, ShardInfo] = field(default_factory=dict)
     """Answers of /v1/info, by pod name."""
+    gateways: tuple[GatewayInfo, ...] = ()
+    """What gateways that search it say, while that matters to a rebuild."""
+    has_slot: bool = True
+    """Whether a rebuild may begin as far as others are concerned."""
     claim_events: Mapping[str, str] = field(default_factory=dict)
     """What was last told of a volume that is not there yet, by its name."""
     analysis_pods: tuple[Manifest, ...] = ()

@@ -277,6 +277,7 @@ class GatewayInfo(Frozen):
     dimensions: int | None = None
     api_keys: int | None = Field(default=None, description="API keys that are known here; absent = open to all.")
     cache_available: bool | None = Field(default=None, description="Whether Redis answers; absent = none is used.")
+    search_p99_ms: float | None = Field(default=None, description="Of the last 15 s; absent = too few searches to tell.")
     version: str = ""
 
 

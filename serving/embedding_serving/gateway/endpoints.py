@@ -95,6 +95,7 @@ class Endpoints:
         """Puts `took_ms` at the end: what is cached has none."""
         seconds = time.perf_counter() - begun
         self._service.metrics.search_latency.observe(seconds)
+        self._service.metrics.recent_latency.add(seconds)
         return Answer(b'%b,"took_ms":%.3f}' % (answer[:-1], 1000 * seconds), headers)
 
     async def upsert(self, call: Call) -> Answer:

@@ -5,6 +5,8 @@ from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from .recent_latency import RecentLatency
+
 LATENCY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -13,6 +15,7 @@ class Metrics:
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.search_latency = self._histogram("search_latency_seconds", "Time from a search's arrival to its answer")
+        self.recent_latency = RecentLatency()
         self._latency = self._histogram("gateway_latency_seconds", "Time from a request's arrival to its answer", ["route"])
         self._requests = Counter("gateway_requests_total", "Requests answered", ["route", "status"], registry=registry)
         self.in_flight = 0
@@ -26,6 +29,7 @@ class Metrics:
         self._encoder_latency = self._histogram("gateway_encoder_latency_seconds", "Time of a call to the encoder", ["what"])
         self._cache = Counter("gateway_cache_lookups_total", "Searches looked up in the cache", ["result"], registry=registry)
         self.held_writes = Gauge("gateway_held_writes", "Writes that wait for a fence to end", registry=registry)
+        self.write_hold = self._histogram("gateway_write_hold_seconds", "Time that a held write waited until it was done")
         self.fenced_writes = Counter("gateway_fenced_writes_total", "Writes that have met a fence", registry=registry)
         self.documents = Counter("gateway_documents_total", "Documents written, by result", ["result"], registry=registry)
         self.partial = Counter("gateway_partial_answers_total", "Searches answered without a shard", registry=registry)

@@ -39,23 +39,23 @@ class Sequencer:
     ) -> Answer:
         """Raises Moved, ShardRefused, ShardUnavailable; after the latter it may or may not have been done."""
         pause = FIRST_PAUSE_SECONDS
-        reason, held = "", False
+        reason, held_since = "", 0.0
         try:
             while not deadline.passed:
-                if held and self._moved_on(pin):
+                if held_since and self._moved_on(pin):
                     raise Moved(f"shard {copies.shard}: a newer route came while the write was held")
                 pod = copies.writer()
                 if pod is None:
                     reason = reason or f"no copy takes writes: {copies.why_not()}"
                     await copies.changed(min(LAST_PAUSE_SECONDS, deadline.left()))
-                    held = self._hold(held)
+                    held_since = self._hold(held_since)
                     continue
                 try:
                     return await self._once(copies, pod, pin, op, head, tail, deadline)
                 except WireError as error:
                     reason = f"{error.detail} ({error.code})"
                     if error.code in HELD:
-                        held = self._hold(held)
+                        held_since = self._hold(held_since)
                     if error.code == Refusal.NOT_A_WRITER:
                         copies.kick()
                 except CallFailed as error:
@@ -64,8 +64,9 @@ class Sequencer:
                 await asyncio.sleep(min(pause, deadline.left()))
                 pause = min(2 * pause, LAST_PAUSE_SECONDS)
         finally:
-            if held:
+            if held_since:
                 self._metrics.held_writes.dec()
+                self._metrics.write_hold.observe(time.perf_counter() - held_since)
         raise ShardUnavailable([copies.shard], f"shard {copies.shard}: {reason or 'the time was over before it was asked'}")
 
     async def _once(
@@ -103,8 +104,10 @@ class Sequencer:
         copies.reached(answer.head.get("p"))
         return answer
 
-    def _hold(self, held: bool) -> bool:
-        if not held:
-            self._metrics.held_writes.inc()
-            self._metrics.fenced_writes.inc()
-        return True
+    def _hold(self, since: float) -> float:
+        """Answers since when the write has been held."""
+        if since:
+            return since
+        self._metrics.held_writes.inc()
+        self._metrics.fenced_writes.inc()
+        return time.perf_counter()

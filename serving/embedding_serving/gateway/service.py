@@ -99,6 +99,7 @@ class Service:
             version=self.version,
             api_keys=self.keys.known,
             cache_available=self.shared.answers if self.shared else None,
+            search_p99_ms=self.metrics.recent_latency.p99_milliseconds(),
         )
         route = self.routes.current
         if route is None:

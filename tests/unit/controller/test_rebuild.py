@@ -2,10 +2,13 @@
 
 import pytest
 
-from embedding_operator.resources import PVC
-from embedding_serving.contract.admin import Mode
+from embedding_operator.lanes import Key
+from embedding_operator.loop import Reconciler
+from embedding_operator.resources import POD, PVC
+from embedding_operator.slots import RebuildSlots
+from embedding_serving.contract.admin import GatewayInfo, Mode
 from embedding_serving.contract.route import Phase
-from fixtures.controller import IndexWorld
+from fixtures.controller import INSTALLATION, IndexWorld
 
 
 @pytest.fixture
@@ -150,3 +153,31 @@ def test_a_paused_one_embeds_nothing(world: IndexWorld) -> None:
     world.annotate(resume="2")
     world.settle(looks=80)
     assert world.route.writer == 2
+
+
+def test_as_many_at_a_time_as_the_operator_may(world: IndexWorld) -> None:
+    slots = RebuildSlots(1)
+    assert slots.take(Key("VectorIndex", "t", "another"))
+    process = Reconciler(world.kube, world.data_plane, INSTALLATION, "test", slots)
+    change_model(world)
+    world.settle(looks=80, process=process)
+    assert world.route.phase is Phase.STABLE
+    status, reason, message = world.condition("UpToDate")
+    assert (status, reason) == ("False", "Queued")
+    assert "maxConcurrentRebuilds" in message
+    slots.note(Key("VectorIndex", "t", "another"), rebuilding=False)
+    world.settle(looks=80, process=process)
+    assert world.route.writer == 2
+
+
+def test_slow_searches_slow_the_rebuild_down(world: IndexWorld) -> None:
+    world.edit(rebuild={"maxSearchLatencyP99Milliseconds": 100, "autoPromotionEnabled": False})
+    world.shards.rows_per_second = 40.0
+    pod = {"metadata": {"name": "docs-search-1", "namespace": "t", "labels": {"embedding-operator.io/searches-docs": "true"}}}
+    world.kube.add(POD, pod)
+    world.data_plane.gateways["docs-search-1"] = GatewayInfo(service="docs", index="docs", search_p99_ms=400.0)
+    change_model(world)
+    for _ in range(12):
+        world.reconcile()
+        world.roll_out()
+    assert 0 < (world.shards.volumes["docs-g2-s0-0"].pace or 0) < 40.0
