@@ -6,7 +6,7 @@ from contextlib import closing
 import orjson
 
 from embedding_serving.filters import field_entries
-from embedding_serving.shard.store.records import Version
+from embedding_serving.shard.store.rows import COLUMNS, verified, verify_vector
 from embedding_serving.shard.store.state import DIGEST_MODULUS
 from embedding_serving.shard.store.store import Store
 from embedding_serving.shard.store.transaction import _digest, content_hash
@@ -19,25 +19,27 @@ def audit(store: Store) -> None:
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         _check_numbers(db, counters.next_row)
-        rows = db.execute("SELECT row, id, epoch, seq, deleted, text, metadata, expires_at, content_hash, failure FROM rows")
+        rows = [verified(columns) for columns in db.execute(f"SELECT {COLUMNS} FROM rows r")]  # noqa: S608 - our own names
+        vectors = dict(db.execute("SELECT row, vector FROM vectors"))
         documents = tombstones = failed = digest = 0
         entries: set[tuple[int, object, int]] = set()
         live: set[int] = set()
         declared = dict(store._fields.all)
-        for row, id_, epoch, seq, deleted, text, metadata, expires_at, hash_, failure in rows.fetchall():
-            if deleted:
+        for row in rows:
+            verify_vector(row.row, row.vector_checksum, vectors.get(row.row))
+            if row.deleted:
                 tombstones += 1
                 continue
             documents += 1
-            failed += failure is not None
-            live.add(row)
-            assert hash_ == content_hash(text, metadata, expires_at), f"{id_}: its hash is not of its content"
-            digest += _digest(id_, Version(epoch, seq), hash_)
-            entries |= {(field, value, row) for field, value in field_entries(orjson.loads(metadata), declared)}
+            failed += row.failure is not None
+            live.add(row.row)
+            hash_ = content_hash(row.text, row.metadata, row.expires_at)
+            assert row.content_hash == hash_, f"{row.id}: its hash is not of its content"
+            digest += _digest(row.id, row.version, row.content_hash)
+            entries |= {(field, value, row.row) for field, value in field_entries(orjson.loads(row.metadata), declared)}
         said = (counters.documents, counters.tombstones, counters.failed, counters.digest)
         assert said == (documents, tombstones, failed, digest % DIGEST_MODULUS), "the counters are not those of the rows"
-        vectors = {row for (row,) in db.execute("SELECT row FROM vectors")}
-        assert vectors <= live, f"vectors without a live row: {vectors - live}"
+        assert vectors.keys() <= live, f"vectors without a live row: {vectors.keys() - live}"
         stored = set(db.execute("SELECT field, value, row FROM field_values"))
         assert stored == entries, "the entries of declared fields are not those of the metadata"
         assert _words(db, "main", "texts") == _words_again(db), "the words entered are not those of the texts"

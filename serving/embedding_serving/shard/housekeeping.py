@@ -5,9 +5,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
-from ..contract.admin import Mode
+from ..contract.admin import Mode, Refusal
 from .ann.index import VectorIndex
 from .index_feed import IndexFeed
 from .store.records import Refused, StoreCorrupt, StoreError
@@ -22,6 +23,10 @@ EXPIRY_SECONDS = 1.0
 PURGE_SECONDS = 30.0
 INDEX_LOOK_SECONDS = 0.5
 WAIT_AFTER_FAILURE_SECONDS = 5.0
+SCRUB_SECONDS = 0.5
+SCRUB_ROWS = 64
+"""At once: a thousandth of a core, and a million rows in two hours."""
+CHECK_AGAIN_SECONDS = 86_400.0
 
 
 class FenceTimer:
@@ -46,7 +51,8 @@ async def keep_house(store: Store, on_damage: Callable[[str], None]) -> None:
     """Until cancelled."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_lift_fences(store))
-        tasks.create_task(_check(store, on_damage))
+        tasks.create_task(_check_again(store, on_damage))
+        tasks.create_task(_watch_writes(store, on_damage))
         tasks.create_task(_repeat(store.expire, EXPIRY_SECONDS))
         tasks.create_task(_repeat(store.purge, PURGE_SECONDS))
         tasks.create_task(_once(store.index_declared_fields))
@@ -74,13 +80,45 @@ async def _lift_fences(store: Store) -> None:
         await asyncio.sleep(FENCE_LOOK_SECONDS)
 
 
-async def _check(store: Store, on_damage: Callable[[str], None]) -> None:
+async def _check_again(store: Store, on_damage: Callable[[str], None]) -> None:
+    """Reads all of the file at the start and each day, so that rot is found while another copy still has what it takes."""
+    with ThreadPoolExecutor(1, thread_name_prefix="scrub") as thread:
+        try:
+            while True:
+                started = time.monotonic()
+                await _tolerant(thread, store.reader.check)
+                await _scrub(thread, store)
+                await asyncio.sleep(max(SCRUB_SECONDS, started + CHECK_AGAIN_SECONDS - time.monotonic()))
+        except StoreCorrupt as error:
+            on_damage(str(error))
+
+
+async def _scrub(thread: ThreadPoolExecutor, store: Store) -> None:
+    """Every row and vector, a few at a time. Raises StoreCorrupt."""
+    above: int | None = 0
+    while above is not None:
+        await asyncio.sleep(SCRUB_SECONDS)
+        above = await _tolerant(thread, partial(store.reader.scrub, above, SCRUB_ROWS))
+
+
+async def _tolerant(thread: ThreadPoolExecutor, work: Callable[[], T]) -> T | None:
+    """None where the file cannot be read just now. Raises StoreCorrupt."""
     try:
-        await asyncio.to_thread(store.reader.check)
-    except StoreCorrupt as error:
-        on_damage(str(error))
+        return await asyncio.get_running_loop().run_in_executor(thread, work)
+    except StoreCorrupt:
+        raise
     except StoreError as error:
         log.warning("the database could not be checked: %s", error)
+        return None
+
+
+async def _watch_writes(store: Store, on_damage: Callable[[str], None]) -> None:
+    """What the writer thread met was told to who asked for the write: that may have been a sweep, or the follower."""
+    while True:
+        fault = store.fault
+        if fault and fault[0] is Refusal.CORRUPT:
+            return on_damage(fault[1])
+        await asyncio.sleep(FENCE_LOOK_SECONDS)
 
 
 async def _repeat(sweep: Callable[[], Awaitable[int]], seconds: float) -> None:

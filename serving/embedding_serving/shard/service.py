@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 FEED_THREADS = 2
 CORRUPT = Refusal.CORRUPT.value
+FOLLOWING = "follower"
 
 
 def ordinal(pod: str) -> int:
@@ -109,7 +110,7 @@ class ShardService:
         self.store.start()
         sampling = self._settings.recall_sample_seconds
         work = {
-            "follower": self._follower.run(),
+            FOLLOWING: self._follower.run(),
             "housekeeping": keep_house(self.store, self.damaged),
             "index": keep_index(self._index, self._index_feed, sampling),
         }
@@ -131,10 +132,13 @@ class ShardService:
         self._feeds.shutdown(wait=False, cancel_futures=True)
 
     def damaged(self, detail: str) -> None:
-        """Nothing more is served from a database that is found damaged."""
+        """Nothing more is served from a database that is found damaged, and nothing acknowledged that was read into it."""
         if self._damage is None:
             log.error("the database is damaged: %s", detail)
         self._damage = detail
+        for task in self._tasks:
+            if task.get_name() == FOLLOWING:
+                task.cancel()
 
     async def command(self, message: Message) -> Answer:
         """What the operator tells. Raises Refused, StoreError."""

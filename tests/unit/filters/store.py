@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from embedding_serving.filters import Declared, Filter, compile_filter, field_entries, metadata_text, row_numbers
+from embedding_serving.shard.store.rows import sealed
 from embedding_serving.shard.store.schema import DDL
 from fixtures.filter_oracle import Document
 
@@ -27,8 +28,8 @@ def put(
     expires_at: int | None = None,
     text: str | None = None,
 ) -> None:
-    values = (row, document.id, 1, row, 0, expires_at, text, metadata_text(document.metadata), b"", None)
-    connection.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    members = (row, document.id, 1, row, 0, expires_at, None, None, metadata_text(document.metadata), text, b"")
+    connection.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", sealed(*members))
     entries = [(field, value, row) for field, value in field_entries(document.metadata, declared)]
     connection.executemany("INSERT INTO field_values VALUES (?, ?, ?)", entries)
 

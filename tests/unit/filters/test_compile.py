@@ -72,7 +72,7 @@ def test_only_live_unexpired_documents_beyond_a_row_are_found(filter_: dict[str,
     connection = store()
     for row, expires_at in ((3, None), (5, NOW_MS), (6, NOW_MS + 1), (9, None)):
         put(connection, row, Document(f"d{row}", {"tag": "x", "q": 1}), DECLARED, expires_at=expires_at)
-    connection.execute("INSERT INTO rows VALUES (11, 'gone', 1, 11, 1, NULL, NULL, '{}', x'', NULL)")
+    connection.execute("INSERT INTO rows VALUES (11, 'gone', 1, 11, 1, NULL, NULL, NULL, '{}', NULL, x'', 0)")
     assert found(connection, parse(filter_), DECLARED) == [3, 6, 9]
     assert found(connection, parse(filter_), DECLARED, above=3) == [6, 9]
 

@@ -15,14 +15,24 @@ from ...contract.index import FieldType, hash_of
 from ...filters import Filter, FilterError, compile_filter, row_numbers
 from ...filters.keywords import keyword_rows
 from . import schema
-from .records import Document, FeedRequest, FeedRow, Page, Rows, Vectors, Version
+from .records import Document, FeedRequest, FeedRow, Page, Rows, StoreCorrupt, Vectors
+from .rows import COLUMNS, StoredRow, damaged, verified, verify_vector
 from .state import Counters
 
 FEED_BYTES = 8 << 20
 """A page of a feed ends at the row that passes this size."""
 
-_DOCUMENT = "r.row, r.id, r.epoch, r.seq, r.text, r.metadata, r.expires_at"
+SCRUB_BYTES = 1 << 20
+"""What a scrub reads at once ends at the row that passes this size."""
+
 _LIVE = "r.deleted = 0 AND (r.expires_at IS NULL OR r.expires_at > ?)"
+_ROWS = "FROM rows r WHERE r.row > ? ORDER BY r.row LIMIT ?"
+_ROWS_AND_VECTORS = "FROM rows r LEFT JOIN vectors v ON v.row = r.row WHERE r.row > ? ORDER BY r.row LIMIT ?"
+_WITH_VECTOR = """
+FROM rows r INDEXED BY rows_deleted WHERE r.deleted = 0 AND r.row > ? AND NOT EXISTS (
+  SELECT 1 FROM rows n INDEXED BY rows_without_vector WHERE n.row = r.row AND n.vector_checksum IS NULL AND n.deleted = 0
+)
+"""
 
 
 class Reader:
@@ -53,29 +63,39 @@ class Reader:
 
     def get(self, ids: Sequence[str]) -> list[Document | None]:
         """Live documents by id, in the order of `ids`."""
-        with self._view() as db:
-            return [self._one(db, f"SELECT {_DOCUMENT} FROM rows r WHERE r.id = ? AND {_LIVE}", id_) for id_ in ids]
+        return self._documents("id", ids)
 
     def fetch(self, rows: Sequence[int]) -> list[Document | None]:
         """Documents by row number, in that order; None where the row was replaced, deleted, or its time is over."""
-        marks = ",".join("?" * len(rows))
-        with self._view() as db:
-            found = db.execute(f"SELECT {_DOCUMENT} FROM rows r WHERE r.row IN ({marks}) AND {_LIVE}", (*rows, self._now_ms()))
-            by_row = {row[0]: _document(row) for row in found}
-        return [by_row.get(int(row)) for row in rows]
+        return self._documents("row", rows)
 
     def vectors_of(self, rows: Sequence[int]) -> dict[int, bytes]:
         """float32 [dimensions] as bytes, by row."""
         marks = ",".join("?" * len(rows))
         with self._view() as db:
-            return dict(db.execute(f"SELECT row, vector FROM vectors WHERE row IN ({marks})", tuple(rows)))
+            found = db.execute(
+                "SELECT r.row, r.vector_checksum, v.vector FROM rows r LEFT JOIN vectors v ON v.row = r.row "
+                f"WHERE r.row IN ({marks})",
+                tuple(rows),
+            ).fetchall()
+        for row, checksum, vector in found:
+            verify_vector(row, checksum, vector)
+        return {row: vector for row, _, vector in found if vector is not None}
 
     def scroll(self, after: str | None, limit: int, filter_: Filter | None) -> list[Document]:
         """Live documents by id, bytewise, beyond `after`."""
         condition, parameters = self._allowed(filter_)
-        text = f"SELECT {_DOCUMENT} FROM rows r WHERE r.id > ? AND {_LIVE}{condition} ORDER BY r.id LIMIT ?"
+        text = f"SELECT {COLUMNS} FROM rows r WHERE r.id > ?{condition} ORDER BY r.id LIMIT ?"
+        documents: list[Document] = []
         with self._view() as db:
-            return [_document(row) for row in db.execute(text, (after or "", self._now_ms(), *parameters, limit))]
+            now, last = self._now_ms(), after or ""
+            while len(documents) < limit:
+                found = db.execute(text, (last, *parameters, limit)).fetchall()
+                documents += [document for columns in found if (document := _document(columns, now)) is not None]
+                if len(found) < limit:
+                    break
+                last = found[-1][1]
+        return documents[:limit]
 
     def ids(self, filter_: Filter) -> list[str]:
         condition, parameters = self._allowed(filter_)
@@ -128,33 +148,54 @@ class Reader:
         marks = ",".join("?" * len(ids))
         with self._view() as db:
             found = db.execute(
-                f"SELECT r.id, r.text, v.vector FROM rows r JOIN vectors v ON v.row = r.row WHERE r.id IN ({marks})", tuple(ids)
+                f"SELECT {COLUMNS}, v.vector FROM rows r JOIN vectors v ON v.row = r.row WHERE r.id IN ({marks})", tuple(ids)
             ).fetchall()
-        return {id_: (text, vector) for id_, text, vector in found if text is not None}
+        known = {}
+        for *columns, vector in found:
+            row = verified(columns)
+            verify_vector(row.row, row.vector_checksum, vector)
+            if row.text is not None:
+                known[row.id] = row.text, vector
+        return known
 
     def failures(self, limit: int) -> list[tuple[str, str]]:
         """Ids of documents without a vector, and why."""
         with self._view() as db:
             found = db.execute(
-                "SELECT id, failure FROM rows WHERE deleted = 0 AND failure IS NOT NULL ORDER BY row LIMIT ?", (limit,)
+                f"SELECT {COLUMNS} FROM rows r INDEXED BY rows_without_vector "
+                "WHERE r.vector_checksum IS NULL AND r.deleted = 0 AND r.failure IS NOT NULL ORDER BY r.row LIMIT ?",
+                (limit,),
             ).fetchall()
-        return [(id_, failure) for id_, failure in found]
+        return [(row.id, row.failure or "") for row in map(verified, found)]
 
     # --- vectors, for the approximate index ---
 
     def live_rows(self, above: int) -> Rows:
         """Row numbers of the stored vectors beyond `above`, ascending."""
         with self._view() as db:
-            found = db.execute("SELECT group_concat(row) FROM vectors WHERE row > ?", (above,)).fetchone()[0]
-        return np.sort(np.fromstring(found, dtype=np.int64, sep=",")) if found else np.empty(0, np.int64)
+            live = _numbers(db, "INDEXED BY rows_deleted WHERE deleted = 0 AND row > ?", above)
+            without = _numbers(
+                db, "INDEXED BY rows_without_vector WHERE vector_checksum IS NULL AND deleted = 0 AND row > ?", above
+            )
+            if above == 0 and len(live) != _counters(db).documents:
+                raise StoreCorrupt(f"the database is damaged (it does not have the rows that it should): {schema.RESTORE}")
+        return np.setdiff1d(live, without, assume_unique=True) if len(without) else live
 
     def vectors(self, above: int, limit: int) -> tuple[Rows, Vectors]:
         """Stored vectors in row order: rows int64 [n], float32 [n, dimensions]."""
         with self._view() as db:
-            found = db.execute("SELECT row, vector FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (above, limit)).fetchall()
-        rows = np.fromiter((row for row, _ in found), dtype=np.int64, count=len(found))
-        joined = np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4")
-        return rows, joined.reshape(len(found), self._dimensions)
+            expected = [row for (row,) in db.execute(f"SELECT r.row {_WITH_VECTOR} ORDER BY r.row LIMIT ?", (above, limit))]
+            found = db.execute(
+                "SELECT v.row, r.vector_checksum, v.vector FROM vectors v LEFT JOIN rows r ON r.row = v.row "
+                "WHERE v.row > ? ORDER BY v.row LIMIT ?",
+                (above, limit),
+            ).fetchall()
+        for row, checksum, vector in found:
+            verify_vector(row, checksum, vector)
+        if [row for row, _, _ in found] != expected:
+            raise StoreCorrupt(f"the database is damaged (it does not have the vectors that it should): {schema.RESTORE}")
+        joined = np.frombuffer(b"".join(vector for _, _, vector in found), dtype="<f4")
+        return np.asarray(expected, np.int64), joined.reshape(len(found), self._dimensions)
 
     # --- the feed ---
 
@@ -176,6 +217,28 @@ class Reader:
         with self._view() as db:
             schema.check(db)
 
+    def scrub(self, above: int, limit: int) -> int | None:
+        """Verifies the next rows, their vectors, and that their ids lead to them; the last row done, None at the end.
+
+        Raises StoreCorrupt.
+        """
+        with self._view() as db:
+            found = db.execute(f"SELECT {COLUMNS}, v.vector {_ROWS_AND_VECTORS}", (above, limit))
+            done, size = 0, 0
+            for *columns, vector in found:
+                row = verified(columns)
+                verify_vector(row.row, row.vector_checksum, vector)
+                if db.execute("SELECT r.row, r.checksum FROM rows r WHERE r.id = ?", (row.id,)).fetchone() != (
+                    row.row,
+                    row.checksum,
+                ):
+                    raise damaged(row.row, "the id of ")
+                above, done = row.row, done + 1
+                size += len(row.text or "") + len(row.metadata) + len(vector or b"")
+                if size > SCRUB_BYTES:
+                    return above
+        return above if done == limit else None
+
     # --- underneath ---
 
     @contextmanager
@@ -196,9 +259,14 @@ class Reader:
                 with suppress(sqlite3.Error):  # a damaged file fails here a second time
                     connection.execute("ROLLBACK")
 
-    def _one(self, db: sqlite3.Connection, text: str, id_: str) -> Document | None:
-        row = db.execute(text, (id_, self._now_ms())).fetchone()
-        return _document(row) if row else None
+    def _documents(self, key: str, wanted: Sequence[Any]) -> list[Document | None]:
+        marks = ",".join("?" * len(wanted))
+        with self._view() as db:
+            now = self._now_ms()
+            found = db.execute(f"SELECT {COLUMNS} FROM rows r WHERE r.{key} IN ({marks})", tuple(wanted)).fetchall()
+        place = StoredRow._fields.index(key)
+        by_key = {columns[place]: _document(columns, now) for columns in found}
+        return [by_key.get(one) for one in wanted]
 
     def _allowed(self, filter_: Filter | None) -> tuple[str, tuple[Any, ...]]:
         if filter_ is None:
@@ -209,34 +277,60 @@ class Reader:
 
 
 def _position(db: sqlite3.Connection) -> int:
+    return _counters(db).position
+
+
+def _counters(db: sqlite3.Connection) -> Counters:
     (text,) = db.execute("SELECT value FROM state WHERE key = 'counters'").fetchone()
-    return Counters.model_validate_json(text).position
+    return Counters.model_validate_json(text)
 
 
-def _document(row: tuple[Any, ...]) -> Document:
-    number, id_, epoch, seq, text, metadata, expires_at = row
-    return Document(number, id_, f"{epoch}.{seq}", text, metadata, expires_at)
+def _numbers(db: sqlite3.Connection, where: str, above: int) -> Rows:
+    found = db.execute(f"SELECT group_concat(row) FROM rows {where}", (above,)).fetchone()[0]
+    return np.sort(np.fromstring(found, dtype=np.int64, sep=",")) if found else np.empty(0, np.int64)
+
+
+def _document(columns: Sequence[Any], now_ms: int) -> Document | None:
+    """None where it is gone. Whether it is, is told by the verified row: SQL would believe any flag. Raises StoreCorrupt."""
+    row = verified(columns)
+    if row.is_gone(now_ms):
+        return None
+    return Document(row.row, row.id, f"{row.epoch}.{row.seq}", row.text, row.metadata, row.expires_at)
 
 
 def _feed_rows(
     db: sqlite3.Connection, cursor: int, limit: int, position: int, *, with_vectors: bool
 ) -> tuple[list[FeedRow], int]:
-    vector, join = ("v.vector", "LEFT JOIN vectors v ON v.row = r.row") if with_vectors else ("NULL", "")
     found = db.execute(
-        "SELECT r.row, r.id, r.epoch, r.seq, r.deleted, r.expires_at, r.text, r.metadata, r.content_hash, r.failure, "
-        f"{vector} FROM rows r {join} WHERE r.row > ? ORDER BY r.row LIMIT ?",
+        f"SELECT {COLUMNS}, v.vector {_ROWS_AND_VECTORS}" if with_vectors else f"SELECT {COLUMNS}, NULL {_ROWS}",
         (cursor, limit),
     )
     rows: list[FeedRow] = []
     size = 0
-    for number, id_, epoch, seq, deleted, expires_at, text, metadata, hash_, failure, stored in found:
-        rows.append(
-            FeedRow(number, id_, Version(epoch, seq), bool(deleted), expires_at, text, metadata, hash_, failure, stored)
-        )
-        size += len(text or "") + len(metadata) + len(stored or b"") + 100
+    for *columns, vector in found:
+        row = verified(columns)
+        if with_vectors:
+            verify_vector(row.row, row.vector_checksum, vector)
+        rows.append(_fed(row, vector))
+        size += len(row.text or "") + len(row.metadata) + len(vector or b"") + 100
         if size > FEED_BYTES:
-            return rows, number
+            return rows, row.row
     return rows, rows[-1].row if len(rows) == limit else position
+
+
+def _fed(row: StoredRow, vector: bytes | None) -> FeedRow:
+    return FeedRow(
+        row.row,
+        row.id,
+        row.version,
+        bool(row.deleted),
+        row.expires_at,
+        row.text,
+        row.metadata,
+        row.content_hash,
+        row.failure,
+        vector,
+    )
 
 
 def _feed_requests(db: sqlite3.Connection, cursor: int, upto: int, limit: int) -> tuple[list[FeedRequest], int]:

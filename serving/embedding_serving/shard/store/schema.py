@@ -11,7 +11,7 @@ from pathlib import Path
 from ...filters import keywords
 from .records import StoreCorrupt, StoreError
 
-FORMAT = 2
+FORMAT = 3
 FILE = "store.sqlite"
 CHECKED_AT_OPEN_BYTES = 256 << 20
 """A larger file is checked beside the serving, not before it."""
@@ -25,14 +25,16 @@ CREATE TABLE rows (
   seq INTEGER NOT NULL,
   deleted INTEGER NOT NULL,
   expires_at INTEGER,
-  text TEXT,
+  vector_checksum INTEGER,
+  failure TEXT,
   metadata TEXT NOT NULL,
+  text TEXT,
   content_hash BLOB NOT NULL,
-  failure TEXT
+  checksum INTEGER NOT NULL
 );
 CREATE INDEX rows_deleted ON rows (deleted);
 CREATE INDEX rows_expiring ON rows (expires_at) WHERE expires_at IS NOT NULL AND deleted = 0;
-CREATE INDEX rows_failed ON rows (row) WHERE failure IS NOT NULL;
+CREATE INDEX rows_without_vector ON rows (row) WHERE vector_checksum IS NULL AND deleted = 0;
 CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE fields (field INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, type TEXT NOT NULL, pending INTEGER NOT NULL);
 CREATE TABLE field_values (
@@ -111,7 +113,7 @@ def check(connection: sqlite3.Connection) -> None:
 
 def store_error(error: sqlite3.Error) -> StoreError:
     """The typed error of what SQLite says."""
-    if _primary(error) in _DAMAGE:
+    if is_damage(error):
         return StoreCorrupt(f"the database is damaged ({error}): {RESTORE}")
     if is_read_only(error):
         return StoreError(f"{READ_ONLY} ({error})")
@@ -127,7 +129,8 @@ def is_read_only(error: sqlite3.Error) -> bool:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    return _primary(error) in _DAMAGE
+    """A text that is no UTF-8 is found by Python's module, which has no code for it."""
+    return _primary(error) in _DAMAGE or str(error).startswith("Could not decode to UTF-8")
 
 
 def _primary(error: sqlite3.Error) -> int:

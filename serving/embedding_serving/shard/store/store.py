@@ -95,7 +95,7 @@ class Store:
 
     @property
     def fault(self) -> tuple[Refusal, str] | None:
-        """Why the last transaction failed, until one succeeds."""
+        """Why the last transaction failed, until one succeeds; damage stays."""
         return self._writer.fault
 
     @property

@@ -30,6 +30,7 @@ from .records import (
     WriteResult,
     Written,
 )
+from .rows import COLUMNS, StoredRow, sealed, vector_checksum, verified, verify_vector
 from .state import DIGEST_MODULUS, Source, State
 
 NO_METADATA = "{}"
@@ -39,8 +40,8 @@ HELD_CHARACTERS = 8 << 20
 WHOLE_REQUEST = ""
 """Stands for a document's id in the results of a request that names none."""
 
-_FIND = "SELECT row, epoch, seq, deleted, text, metadata, content_hash, failure, expires_at FROM rows WHERE id = ?"
-_INSERT = "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FIND = f"SELECT {COLUMNS} FROM rows r WHERE r.id = ?"
+_INSERT = f"INSERT INTO rows VALUES ({', '.join('?' * len(StoredRow._fields))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +57,6 @@ class _Row:
     content_hash: bytes
     failure: str | None
     vector: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    row: int
-    epoch: int
-    seq: int
-    deleted: bool
-    text: str | None
-    metadata: str
-    content_hash: bytes
-    failure: str | None
-    expires_at: int | None
-
-    @property
-    def version(self) -> Version:
-        return Version(self.epoch, self.seq)
 
 
 class Transaction:
@@ -160,7 +144,7 @@ class Transaction:
             (lowest, oldest, SWEPT_AT_ONCE),
         ).rowcount
         tombstones = self._db.execute(
-            "DELETE FROM rows WHERE row IN (SELECT row FROM rows WHERE deleted = 1 AND row <= ? LIMIT ?)",
+            "DELETE FROM rows WHERE deleted = 1 AND row IN (SELECT row FROM rows WHERE deleted = 1 AND row <= ? LIMIT ?)",
             (lowest, SWEPT_AT_ONCE),
         ).rowcount
         self._tombstones -= tombstones
@@ -168,13 +152,16 @@ class Transaction:
 
     def index_fields(self, fields: Mapping[str, tuple[int, FieldType]], above: int, upto: int) -> int:
         """Enters newly declared fields for rows that were there before; answers the last row done, `upto` at the end."""
-        rows = self._db.execute(
-            "SELECT row, metadata FROM rows WHERE row > ? AND row <= ? AND deleted = 0 ORDER BY row LIMIT ?",
+        found = self._db.execute(
+            f"SELECT {COLUMNS} FROM rows r WHERE r.row > ? AND r.row <= ? AND r.deleted = 0 ORDER BY r.row LIMIT ?",
             (above, upto, SWEPT_AT_ONCE),
-        ).fetchall()
-        for row, metadata in rows:
-            self._enter(row, metadata, fields)
-        return int(rows[-1][0]) if len(rows) == SWEPT_AT_ONCE else upto
+        )
+        done, last = 0, upto
+        for columns in found:
+            row = verified(columns)
+            self._enter(row.row, row.metadata, fields)
+            done, last = done + 1, row.row
+        return last if done == SWEPT_AT_ONCE else upto
 
     # --- what a consumer of another feed does ---
 
@@ -226,7 +213,7 @@ class Transaction:
 
     def _change(self, change: Change) -> WriteResult:
         found = self._find(change.id)
-        existing = found if found is not None and not self._is_gone(found) else None
+        existing = found if found is not None and not found.is_gone(self._now) else None
         if change.if_version is not None:
             actual = str(existing.version) if existing else ABSENT
             if actual != change.if_version:
@@ -246,18 +233,18 @@ class Transaction:
         self._put(row, found)
         return WriteResult(change.id, str(version))
 
-    def _patched(self, change: Change, existing: _Found, version: Version) -> _Row:
+    def _patched(self, change: Change, existing: StoredRow, version: Version) -> _Row:
         metadata = existing.metadata
         if change.metadata is not None:
             metadata = orjson.dumps(_merged(orjson.loads(existing.metadata), orjson.loads(change.metadata))).decode()
         text = existing.text if change.text is None else change.text
         vector, failure = _bytes(change), change.failure
         if vector is None and change.text is None:
-            vector, failure = self._vector(existing.row), existing.failure
+            vector, failure = self._vector(existing), existing.failure
         expires_at = existing.expires_at if change.expires_at is None else _expiry(change)
         return _row(change, text, metadata, version, expires_at, vector, failure)
 
-    def _delete(self, id_: str, found: _Found | None, existing: _Found | None) -> WriteResult:
+    def _delete(self, id_: str, found: StoredRow | None, existing: StoredRow | None) -> WriteResult:
         if found is None or found.deleted:
             return WriteResult(id_)
         version = Version(self.state.protocol.opened_at, self._next_row)
@@ -285,27 +272,25 @@ class Transaction:
             found,
         )
 
-    def _find(self, id_: str) -> _Found | None:
+    def _find(self, id_: str) -> StoredRow | None:
         row = self._db.execute(_FIND, (id_,)).fetchone()
-        return _Found(*row) if row else None
+        return verified(row) if row else None
 
-    def _is_gone(self, found: _Found) -> bool:
-        return bool(found.deleted) or (found.expires_at is not None and found.expires_at <= self._now)
+    def _vector(self, row: StoredRow) -> bytes | None:
+        if row.row in self._added:
+            return self._added[row.row]
+        found = self._db.execute("SELECT vector FROM vectors WHERE row = ?", (row.row,)).fetchone()
+        vector = found[0] if found else None
+        verify_vector(row.row, row.vector_checksum, vector)
+        return vector
 
-    def _vector(self, row: int) -> bytes | None:
-        if row in self._added:
-            return self._added[row]
-        found = self._db.execute("SELECT vector FROM vectors WHERE row = ?", (row,)).fetchone()
-        return found[0] if found else None
-
-    def _put(self, row: _Row, found: _Found | None) -> None:
+    def _put(self, row: _Row, found: StoredRow | None) -> None:
         """The one place that writes a document's row."""
         if found is not None:
             self._remove(row.id, found)
         number = self._next_row
         self._next_row += 1
-        values = (int(row.deleted), row.expires_at, row.text, row.metadata, row.content_hash, row.failure)
-        self._db.execute(_INSERT, (number, row.id, *row.version, *values))
+        self._db.execute(_INSERT, _stored(number, row))
         if row.deleted:
             self._tombstones += 1
             return
@@ -319,7 +304,7 @@ class Transaction:
         if row.vector is not None:
             self._added[number] = row.vector
 
-    def _remove(self, id_: str, found: _Found) -> None:
+    def _remove(self, id_: str, found: StoredRow) -> None:
         self._db.execute("DELETE FROM rows WHERE row = ?", (found.row,))
         if found.deleted:
             self._tombstones -= 1
@@ -397,6 +382,14 @@ class Transaction:
     def _replace_source(self, moved: Source) -> None:
         sources = tuple(moved if source.shard == moved.shard else source for source in self.state.sources)
         self.state = replace(self.state, sources=sources)
+
+
+def _stored(number: int, row: _Row) -> tuple[Any, ...]:
+    checksum = None if row.deleted or row.vector is None else vector_checksum(row.vector)
+    expires_at, flag = row.expires_at, int(row.deleted)
+    return sealed(
+        number, row.id, *row.version, flag, expires_at, checksum, row.failure, row.metadata, row.text, row.content_hash
+    )
 
 
 def content_hash(text: str | None, metadata: str, expires_at: int | None) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from ...contract.admin import Refusal
 from ...contract.index import FieldType
 from . import schema
-from .records import Committed, Refused, StoreError
+from .records import Committed, Refused, StoreCorrupt, StoreError
 from .state import State, save
 from .transaction import Transaction
 
@@ -132,7 +132,8 @@ class Writer:
             after, committed = transaction.finish()
             save(self._db, before, after)
             self._db.execute("COMMIT")
-            self.fault = None
+            if self.fault and self.fault[0] is not Refusal.CORRUPT:
+                self.fault = None
         except Exception as error:
             self._roll_back()
             if len(group) > 1 and not isinstance(error, sqlite3.Error):
@@ -173,6 +174,9 @@ class Writer:
                 job.future.set_exception(failure)
 
     def _explained(self, error: Exception) -> Exception:
+        if isinstance(error, StoreCorrupt):
+            self.fault = (Refusal.CORRUPT, str(error))
+            return Refused(*self.fault)
         if not isinstance(error, sqlite3.Error):
             return StoreError(f"the shard failed on this write ({type(error).__name__}): its log has the trace")
         if schema.is_full(error):
