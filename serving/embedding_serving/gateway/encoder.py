@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .addresses import Resolve, resolve
 from .deadline import Deadline
-from .failures import EncoderUnavailable, Moved, TextRefused
+from .failures import EncoderUnavailable, EncodingFailed, Moved, TextRefused
 from .http_pods import HttpAnswer, HttpPods, NoAnswer
 
 Vectors = NDArray[np.float32]
@@ -79,9 +79,7 @@ class Encoders:
             vectors = await self._part(space, texts, 0, input_type, deadline, request_id, priority)
         else:
             tasks = [
-                asyncio.ensure_future(
-                    self._part(space, texts[start:stop], start, input_type, deadline, request_id, priority)
-                )
+                asyncio.ensure_future(self._part(space, texts[start:stop], start, input_type, deadline, request_id, priority))
                 for start, stop in parts
             ]
             try:
@@ -126,6 +124,8 @@ class Encoders:
             if _is_of_a_text(problem) or (answer.status == 413 and len(texts) == 1):
                 raise TextRefused(offset + _index(problem), str(problem.get("code")), str(problem.get("detail")))
             detail = f"the encoder of {space.model} answered {answer.status}: {problem.get('detail', '')}"
+            if answer.status == 500:
+                raise EncodingFailed(detail)
             if answer.status not in (429, 503) or deadline.left() <= pause:
                 raise EncoderUnavailable(detail, retry_after_seconds=_retry_after(answer))
             await asyncio.sleep(pause)

@@ -32,6 +32,10 @@ class EncoderUnavailable(Unavailable):
     code = "encoder_unavailable"
 
 
+class EncodingFailed(EncoderUnavailable):
+    """It failed on what it was given: another text it may embed."""
+
+
 class ShardUnavailable(Unavailable):
     """shards: the numbers of those that did not answer."""
 

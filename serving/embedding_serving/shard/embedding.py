@@ -8,7 +8,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -27,6 +28,9 @@ PIECE_ROWS = 64
 WINDOW_PIECES = 4
 FIRST_PAUSE_SECONDS = 0.2
 LAST_PAUSE_SECONDS = 10.0
+FAILURES_OF_ONE = 3
+"""So often an encoder fails on the same texts before they are suspected."""
+HARMLESS = "text"
 RATE_SECONDS = 30.0
 NAMED_FAILURES = 20
 MAX_REASON = 500
@@ -35,12 +39,18 @@ ZERO = "the model's vector of its text is all zeros: it has no direction to comp
 NO_ENCODER = "told to follow another vector space without an encoder for its own"
 PAUSED = "told to pause"
 
+Outcome = Vectors | str
+"""A vector, float32 [dimensions], or why there is none."""
 Known = Mapping[str, tuple[str, bytes]]
 """Text and vector by id of documents that are here."""
 
 
 class NotNow(Exception):
     """The encoder is away, or is not the one for this shard; it is asked again."""
+
+
+class FailedOnThem(NotNow):
+    """The encoder failed on these texts: one of them may be at fault, or it is sick."""
 
 
 class TextRefused(Exception):
@@ -61,7 +71,7 @@ class Embedded:
 
 
 class Encode(Protocol):
-    """Raises NotNow, TextRefused."""
+    """Raises NotNow, FailedOnThem, TextRefused."""
 
     async def __call__(self, encoder: str, texts: Sequence[str]) -> Embedded: ...
 
@@ -109,7 +119,7 @@ class Embedding:
         self._failures = failures
         self._window = asyncio.Semaphore(WINDOW_PIECES)
         self._progress = Progress()
-        self._troubles: dict[int, str] = {}
+        self._troubles: dict[object, str] = {}
 
     def state(self) -> BuildState:
         """Blocking: it reads which documents failed."""
@@ -161,40 +171,70 @@ class Embedding:
     async def _filled(self, source: Source, page: Page) -> Page:
         rows = list(page.rows)
         waiting = [index for index, row in enumerate(rows) if _is_open(row)]
-        done = len(waiting)
-        tokens = 0
-        while waiting:
-            try:
-                embedded = await self._encoded(source.encoder, [rows[index].text or "" for index in waiting])
-            except TextRefused as refused:
-                index = waiting.pop(refused.index)
-                rows[index] = _failed(rows[index], refused.reason)
-                continue
-            tokens = embedded.tokens
-            for index, vector in zip(waiting, embedded.vectors, strict=True):
-                rows[index] = self._with_vector(rows[index], vector)
-            break
-        self._progress.add(done, tokens)
+        outcomes = await self._outcomes(source.encoder, [rows[index].text or "" for index in waiting])
+        for index, outcome in zip(waiting, outcomes, strict=True):
+            rows[index] = self._with_outcome(rows[index], outcome)
+        self._progress.add(len(waiting), 0)
         return replace(page, rows=rows)
 
-    async def _encoded(self, encoder: str | None, texts: Sequence[str]) -> Embedded:
-        """Asks until there is an answer. Raises TextRefused."""
-        pause = FIRST_PAUSE_SECONDS
-        attempt = id(texts)
-        try:
+    async def _outcomes(self, encoder: str | None, texts: Sequence[str]) -> list[Outcome]:
+        """A vector for each text, or why there is none. Waits for as long as the encoder does not say.
+
+        A text is at fault only where the encoder names it, or fails on it again right after it has embedded another.
+        """
+        pauses, failures, suspected = _pauses(), 0, False
+        with self._trouble() as told:
             while True:
                 try:
-                    if encoder is None:
-                        raise NotNow(NO_ENCODER)
-                    return await self._encode(encoder, texts)
+                    return list((await self._asked(encoder, texts)).vectors)
+                except TextRefused as refused:
+                    others = [*texts[: refused.index], *texts[refused.index + 1 :]]
+                    outcomes = await self._outcomes(encoder, others) if others else []
+                    return [*outcomes[: refused.index], refused.reason, *outcomes[refused.index :]]
                 except NotNow as error:
-                    if str(error) not in self._troubles.values():
-                        log.warning("rows wait to be embedded: %s", error)
-                    self._troubles[attempt] = str(error)
-                await asyncio.sleep(pause)
-                pause = min(LAST_PAUSE_SECONDS, 2 * pause)
+                    told(str(error))
+                    if suspected and isinstance(error, FailedOnThem):
+                        return [str(error)]
+                    failures += isinstance(error, FailedOnThem)
+                if failures >= FAILURES_OF_ONE and len(texts) > 1:
+                    half = len(texts) // 2
+                    return [*await self._outcomes(encoder, texts[:half]), *await self._outcomes(encoder, texts[half:])]
+                suspected = failures >= FAILURES_OF_ONE and await self._works(encoder)
+                if not suspected:
+                    await asyncio.sleep(next(pauses))
+
+    async def _asked(self, encoder: str | None, texts: Sequence[str]) -> Embedded:
+        if encoder is None:
+            raise NotNow(NO_ENCODER)
+        embedded = await self._encode(encoder, texts)
+        self._progress.tokens += embedded.tokens
+        return embedded
+
+    async def _works(self, encoder: str | None) -> bool:
+        try:
+            return bool(len((await self._asked(encoder, [HARMLESS])).vectors))
+        except (NotNow, TextRefused):
+            return False
+
+    @contextmanager
+    def _trouble(self) -> Iterator[Callable[[str], None]]:
+        """What is told within is shown until the end."""
+        key = object()
+
+        def tell(reason: str) -> None:
+            if reason not in self._troubles.values():
+                log.warning("rows wait to be embedded: %s", reason)
+            self._troubles[key] = reason
+
+        try:
+            yield tell
         finally:
-            self._troubles.pop(attempt, None)
+            self._troubles.pop(key, None)
+
+    def _with_outcome(self, row: FeedRow, outcome: Outcome) -> FeedRow:
+        if isinstance(outcome, str):
+            return _failed(row, outcome)
+        return self._with_vector(row, outcome)
 
     def _with_vector(self, row: FeedRow, vector: Vectors) -> FeedRow:
         if not self._cosine:
@@ -203,6 +243,13 @@ class Embedding:
         if not length:
             return _failed(row, ZERO)
         return replace(row, vector=(vector / length).astype("<f4").tobytes(), failure=None)
+
+
+def _pauses() -> Iterator[float]:
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        yield pause
+        pause = min(LAST_PAUSE_SECONDS, 2 * pause)
 
 
 def _settled(row: FeedRow, known: Known) -> FeedRow:

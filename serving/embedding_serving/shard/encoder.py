@@ -8,9 +8,9 @@ import aiohttp
 
 from ..gateway.deadline import Deadline
 from ..gateway.encoder import Encoders, InputType, Priority
-from ..gateway.failures import EncoderUnavailable, Moved
+from ..gateway.failures import EncoderUnavailable, EncodingFailed, Moved
 from ..gateway.failures import TextRefused as NotTaken
-from .embedding import Embedded, NotNow, TextRefused
+from .embedding import Embedded, FailedOnThem, NotNow, TextRefused
 from .store.records import Identity
 
 CALL_SECONDS = 60.0
@@ -48,6 +48,8 @@ class EncoderCalls:
             )
         except NotTaken as error:
             raise TextRefused(error.index, f"{error.code}: {error.detail}") from error
+        except EncodingFailed as error:
+            raise FailedOnThem(error.detail) from error
         except (EncoderUnavailable, Moved) as error:
             raise NotNow(error.detail) from error
         return Embedded(vectors)

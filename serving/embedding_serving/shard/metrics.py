@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ..contract.admin import Mode, ShardInfo
@@ -89,6 +89,7 @@ class _ShardCollector(Collector):
             mode.add_metric([one.value], float(info.mode is one))
         yield mode
         yield from _lags(info)
+        yield from _build(info)
         yield from _index(info)
 
 
@@ -102,6 +103,17 @@ def _lags(info: ShardInfo) -> Iterable[Metric]:
         if source.behind is not None:
             sources.add_metric([str(source.shard)], source.behind)
     yield sources
+
+
+def _build(info: ShardInfo) -> Iterable[Metric]:
+    build = info.build
+    if build is None:
+        return
+    yield CounterMetricFamily("embedding_rebuild_rows", "Rows embedded by this shard for its own generation", value=build.rows)
+    yield GaugeMetricFamily(
+        "embedding_rebuild_rows_per_second", "Rows embedded, over the last half minute", value=build.rows_per_second
+    )
+    yield GaugeMetricFamily("embedding_rebuild_waiting", "1 while rows wait to be embedded", value=float(bool(build.message)))
 
 
 def _index(info: ShardInfo) -> Iterable[Metric]:

@@ -4,14 +4,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
 from embedding_serving.contract.admin import ShardInfo
 from embedding_serving.contract.index import ring_range, shard_of
 from embedding_serving.contract.route import GenerationRoute, Phase, Route
-from integration.embed.server import EmbedServer, Prepared
+from integration.embed.server import Prepared
 
 from .conftest import MakeShard
 from .shard_process import Caller, ShardProcess, calling, until
@@ -19,12 +19,18 @@ from .shard_process import Caller, ShardProcess, calling, until
 MODEL_DIMENSIONS = 384
 
 
+class Served(Protocol):
+    @property
+    def url(self) -> str: ...
+    def metric(self, name: str) -> float: ...
+
+
 @dataclass
 class Model:
-    """A prepared model and, where one runs, its server."""
+    """A prepared model and its server."""
 
     prepared: Prepared
-    server: EmbedServer
+    server: Served
 
     def embed(self, texts: Sequence[str]) -> bytes:
         """float32, row by row."""
@@ -184,10 +190,6 @@ def await_caught_up(reader: Generation) -> None:
 
 def hand_over(writer: Generation, target: Generation, epoch: int, rebuild_id: str) -> dict[str, int]:
     """Fence, drain, prepare, seal, retire, activate. Answers the positions of the reverse leases by history."""
-    for pod in target.pods:  # what it follows is the same: only the epoch is new
-        info = pod.info()
-        sources = [source.model_dump(include={"shard", "history", "host"}) for source in info.sources]
-        assert sources
     fences = {}
     for number, pod in enumerate(writer.pods):
         answer = tell(pod, "fence", epoch, deadline_seconds=60.0, rebuild_id=rebuild_id)
@@ -211,7 +213,17 @@ def hand_over(writer: Generation, target: Generation, epoch: int, rebuild_id: st
     assert target.digest == writer.digest
     for number, pod in enumerate(writer.pods):
         tell(pod, "seal", epoch, position=fences[number]["position"])
-    route = Route(
+    route = moved_to(target, writer, epoch)
+    for pod in (*writer.pods, *writer.followers):
+        tell(pod, "retire", epoch, route=route)
+    for pod in target.pods:
+        tell(pod, "activate", epoch)
+    return begins
+
+
+def moved_to(target: Generation, writer: Generation, epoch: int) -> dict[str, Any]:
+    """The route by which `target` takes the writes, as JSON."""
+    return Route(
         index="docs",
         namespace="test",
         seq=epoch,
@@ -221,9 +233,4 @@ def hand_over(writer: Generation, target: Generation, epoch: int, rebuild_id: st
         weights={target.number: 100},
         next_generation=9,
         generations=(target.route(), writer.route()),
-    )
-    for pod in (*writer.pods, *writer.followers):
-        tell(pod, "retire", epoch, route=route.model_dump(mode="json"))
-    for pod in target.pods:
-        tell(pod, "activate", epoch)
-    return begins
+    ).model_dump(mode="json")

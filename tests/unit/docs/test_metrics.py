@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from embedding_operator.api.autoscaling import MetricType
 from embedding_operator.build.embedding_model import METRIC_NAMES
-from embedding_serving.contract.admin import FollowerState, IndexState, Mode, Role, ShardInfo, SourceState
+from embedding_serving.contract.admin import BuildState, FollowerState, IndexState, Mode, Role, ShardInfo, SourceState
 from embedding_serving.contract.index import IndexType
 from embedding_serving.gateway.metrics import Metrics as GatewayMetrics
 from embedding_serving.shard.metrics import Metrics as ShardMetrics
@@ -62,6 +62,7 @@ def shard() -> CollectorRegistry:
         free_bytes=1,
         sources=(SourceState(shard=0, history="h", host="h", cursor=1, behind=0),),
         followers=(FollowerState(consumer="c", position=1),),
+        build=BuildState(rows=1),
         index=IndexState(type=IndexType.FLAT, covered=1, depth=1, recall=1.0, bytes=1),
     )
     metrics.watch(lambda: info)

@@ -17,6 +17,7 @@ from ...filters.keywords import keyword_rows
 from . import schema
 from .records import Document, FeedRequest, FeedRow, Page, Rows, StoreCorrupt, Vectors
 from .rows import COLUMNS, StoredRow, damaged, verified, verify_vector
+from .requests import WHOLE_REQUEST
 from .state import Counters
 
 FEED_BYTES = 8 << 20
@@ -349,5 +350,7 @@ def _feed_requests(db: sqlite3.Connection, cursor: int, upto: int, limit: int) -
 
 
 def _part(request: FeedRequest, lower: int, upper: int) -> FeedRequest:
-    results = {id_: result for id_, result in request.results.items() if lower <= hash_of(id_) < upper}
+    results = {
+        id_: result for id_, result in request.results.items() if id_ == WHOLE_REQUEST or lower <= hash_of(id_) < upper
+    }
     return FeedRequest(request.row, request.request_id, request.issued_at, results)

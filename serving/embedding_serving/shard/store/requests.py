@@ -12,6 +12,10 @@ from .records import Change, Refused, WriteResult
 REUSED = "this Idempotency-Key was used for another write: send this one under a key of its own"
 
 
+WHOLE_REQUEST = ""
+"""Stands for a document's id in the results of a request that names none."""
+
+
 def entry(result: WriteResult, digest: str | None) -> Any:
     """As it stands in the table of requests."""
     if result.code is not None:
@@ -34,6 +38,11 @@ def result_of(change: Change, entry: Any) -> WriteResult:
 def counted(number: int, digest: str | None) -> Any:
     """Of a request that names no document."""
     return number if digest is None else {"digest": digest, "result": number}
+
+
+def counted_elsewhere(entry: Any) -> Any:
+    """The same request as done, when another shard tells of the number."""
+    return counted(0, entry.get("digest") if isinstance(entry, dict) else None)
 
 
 def count_of(entry: Any, digest: str | None) -> int:

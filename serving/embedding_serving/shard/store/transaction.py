@@ -21,6 +21,7 @@ from .records import (
     ABSENT,
     Change,
     Committed,
+    FeedRequest,
     FeedRow,
     Op,
     Page,
@@ -37,8 +38,6 @@ NO_METADATA = "{}"
 SWEPT_AT_ONCE = 2_000
 HELD_CHARACTERS = 8 << 20
 """Of texts that wait for the end of a transaction to be entered into, or taken out of, the keyword lists."""
-WHOLE_REQUEST = ""
-"""Stands for a document's id in the results of a request that names none."""
 
 _FIND = f"SELECT {COLUMNS} FROM rows r WHERE r.id = ?"
 _INSERT = f"INSERT INTO rows VALUES ({', '.join('?' * len(StoredRow._fields))})"
@@ -114,11 +113,11 @@ class Transaction:
 
         Raises Refused for another request of the same name.
         """
-        answer = self._known(request_id, issued_at).get(WHOLE_REQUEST)
+        answer = self._known(request_id, issued_at).get(requests.WHOLE_REQUEST)
         return None if answer is None else requests.count_of(answer, digest)
 
     def finish_request(self, request_id: str, issued_at: int, answer: int, digest: str | None) -> None:
-        self._insert_request(request_id, issued_at, {WHOLE_REQUEST: requests.counted(answer, digest)})
+        self._insert_request(request_id, issued_at, {requests.WHOLE_REQUEST: requests.counted(answer, digest)})
 
     # --- what the shard does by itself ---
 
@@ -180,7 +179,8 @@ class Transaction:
         for row in page.rows:
             self._take(row, source)
         for request in page.requests:
-            self._insert_request(request.request_id, request.issued_at, dict(request.results))
+            if results := self._brought(request, source, of):
+                self._insert_request(request.request_id, request.issued_at, results)
         moved = replace(source, cursor=page.upto)
         if page.upto >= page.position:
             if moved.resync_from is not None:
@@ -358,6 +358,18 @@ class Transaction:
         for (results,) in self._db.execute("SELECT results FROM requests WHERE request_id = ?", (request_id,)):
             known |= orjson.loads(results)
         return known
+
+    def _brought(self, request: FeedRequest, source: Source, of: int) -> Mapping[str, Any]:
+        """Results of a followed shard. One that names no document is of all that shard held: it says nothing here where
+        others hold documents of this shard, too; and where several come of one, the first alone has the number.
+        """
+        results = dict(request.results)
+        whole = results.pop(requests.WHOLE_REQUEST, None)
+        identity = self.state.identity
+        own, theirs = ring_range(identity.shard, identity.shards), ring_range(source.shard, of)
+        if whole is not None and theirs[0] <= own[0] and own[1] <= theirs[1]:
+            results[requests.WHOLE_REQUEST] = whole if own[0] == theirs[0] else requests.counted_elsewhere(whole)
+        return results
 
     def _insert_request(self, request_id: str, issued_at: int, results: Mapping[str, Any]) -> None:
         number = self._next_row
