@@ -38,8 +38,8 @@ class OperatorSettings(BaseSettings):
         description="Hosts that `http` sources may name, separated by commas; empty = any public or private host.",
     )
 
-    max_concurrent_rebuilds: int | None = Field(
-        default=None, ge=1, description="Rebuilds of all indexes that run at the same time; absent = no limit."
+    max_concurrent_rebuilds: int = Field(
+        default=4, ge=0, description="Rebuilds of all indexes that run at the same time; 0 = no limit."
     )
     concurrency: int = Field(default=8, ge=1, description="Objects reconciled at the same time.")
     resync_seconds: float = Field(default=600, gt=0, description="Every object is looked at again this often.")

@@ -4,9 +4,9 @@ from .lanes import Key
 
 
 class RebuildSlots:
-    """For one process: only the leader begins anything. `most`: None = no limit."""
+    """For one process: only the leader begins anything. `most`: 0 = no limit."""
 
-    def __init__(self, most: int | None = None) -> None:
+    def __init__(self, most: int = 0) -> None:
         self._most = most
         self._taken: set[Key] = set()
 
@@ -19,7 +19,7 @@ class RebuildSlots:
 
     def take(self, key: Key) -> bool:
         """A slot for a rebuild that is about to begin; it is given back by a later look that shows none."""
-        if self._most is not None and len(self._taken - {key}) >= self._most:
+        if self._most and len(self._taken - {key}) >= self._most:
             return False
         self._taken.add(key)
         return True

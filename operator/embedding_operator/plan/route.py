@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from embedding_serving.contract.admin import Activate, Fence, Seal, ShardInfo
-from embedding_serving.contract.route import Phase, Rebuild, Refused, Route, ShardPosition
+from embedding_serving.contract.route import Phase, Rebuild, Refused, Route, ShardPosition, TurnedDown
 
 from ..status import timestamp
 from .commands import asleep, changes_left, fences_of, follows, is_fenced, message, paces, readmissions, releases, retirements
@@ -79,7 +79,7 @@ def _building(w: World) -> Decision:
     wish, rebuild = w.wish, w.rebuild
     if wish.abort:
         text = f"generation {w.other.generation} was given up by annotation: change the spec, or annotate retry"
-        refused = Refused(input_hash=rebuild.input_hash, generation=w.other.generation, reason="Aborted", message=text)
+        refused = Refused(input_hash=rebuild.input_hash, generation=w.other.generation, reason=TurnedDown.ABORTED, message=text)
         return _given_up(w, refused)
     if wish.inputs is not None and not wish.inputs.met_by(w.other):
         return _given_up(w, w.route.refused)
@@ -102,7 +102,7 @@ def _judged(w: World, commands: list[Command], left: int) -> Decision:
     if verdict.passed:
         return w.decided(rebuild=rebuild)
     number, inputs = w.other.generation, w.rebuild.input_hash
-    refused = Refused(input_hash=inputs, generation=number, reason="GateRefused", message=verdict.message)
+    refused = Refused(input_hash=inputs, generation=number, reason=TurnedDown.GATE_REFUSED, message=verdict.message)
     return _given_up(w, refused, rebuild)
 
 
@@ -164,7 +164,9 @@ def _draining(w: World, commands: list[Command], fences: Mapping[int, ShardPosit
     fenced = [one.shard.writer.info for one in w.found if one.shard.writer]
     if not digests_agree(fenced, frozen):
         text = "the generations do not hold the same documents at the fence: this is a fault, please report it"
-        refused = Refused(input_hash=w.rebuild.input_hash, generation=w.other.generation, reason="DigestsDiffer", message=text)
+        refused = Refused(
+            input_hash=w.rebuild.input_hash, generation=w.other.generation, reason=TurnedDown.DIGESTS_DIFFER, message=text
+        )
         resume = Phase.COLLECTING if route.resume is Phase.BUILDING else route.resume
         return reopened(w, resume=resume, refused=refused)
     unsealed = [one.shard.writer for one in w.found if one.shard.writer and not one.shard.writer.info.sealed]
@@ -310,7 +312,7 @@ def _turned_away(w: World) -> Refused | None:
         return w.route.refused
     number = w.writer.generation
     text = f"generation {number} was left by annotation rollback: change the spec, or annotate retry={number}"
-    return Refused(input_hash=w.wish.inputs.hash, generation=number, reason="RolledBack", message=text)
+    return Refused(input_hash=w.wish.inputs.hash, generation=number, reason=TurnedDown.ROLLED_BACK, message=text)
 
 
 def _wants_back(w: World) -> bool:

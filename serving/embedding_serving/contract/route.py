@@ -57,12 +57,21 @@ class Rebuild(Frozen):
     attempts: int = Field(default=0, description="Fences that were called off since the last one that held.")
 
 
+class TurnedDown(StrEnum):
+    """Why nothing is built from certain inputs."""
+
+    GATE_REFUSED = "GateRefused"
+    ABORTED = "Aborted"
+    ROLLED_BACK = "RolledBack"
+    DIGESTS_DIFFER = "DigestsDiffer"
+
+
 class Refused(Frozen):
-    """Inputs that nothing is built from until they change or a retry is asked for. reason: CamelCase."""
+    """Inputs that nothing is built from until they change or a retry is asked for."""
 
     input_hash: str
     generation: int
-    reason: str
+    reason: TurnedDown
     message: str = ""
 
 
