@@ -37,8 +37,10 @@ def main() -> int:
 
 async def serve(settings: AnalyseSettings) -> int:
     """Measures until it is done or told to stop. Raises StartFailed."""
-    measuring = asyncio.ensure_future(_measured(settings))
     stopping = asyncio.ensure_future(stop_event().wait())
+    measuring = asyncio.ensure_future(_measured(settings))
+    generations = {"blue": settings.blue.generation, "green": settings.green.generation}
+    log.info("comparing", extra=generations | {"checks": settings.checks, "sample_size": settings.sample_size})
     await asyncio.wait({measuring, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not measuring.done():

@@ -98,9 +98,7 @@ async def compare(
         if (number + 1) % steps == 0:
             log.info("measured", extra={"queries": tally.queries, "documents": number + 1, "of": len(ids)})
     if deadline.passed and tally.queries < min(FEWEST_QUERIES, len(ids)):
-        detail = (
-            f"{tally.queries} of {len(ids)} queries were answered when the time was over: they answer too slowly"
-        )
+        detail = f"{tally.queries} of {len(ids)} queries were answered when the time was over: they answer too slowly"
         raise StartFailed(Outcome.UNAVAILABLE, detail)
     return Compared(
         tally.queries,
