@@ -17,7 +17,7 @@ from embedding_serving.contract.admin import (
 )
 from embedding_serving.contract.route import GenerationRoute, Phase, Route, ShardPosition
 from embedding_serving.shard.store import protocol
-from embedding_serving.shard.store.records import Change, Identity, Op, Refused
+from embedding_serving.shard.store.records import Change, Identity, Lease, Op, Refused
 from embedding_serving.shard.store.state import Counters, Protocol, State
 
 from .conftest import Shard
@@ -154,6 +154,61 @@ def test_a_former_writer_does_not_read_again_from_zero() -> None:
     former = state(Mode.CLOSED, was_writer=True)
     with pytest.raises(Refused):
         protocol.restart(former, 0)
+
+
+def way_back(position: int = 10, nonce: str = "r1", history: str = "green") -> Follow:
+    source = FeedSource(shard=0, history=history, host="x:1", position=position, consumer="reverse-0", nonce=nonce)
+    return Follow(epoch=4, history=HISTORY, sources=(source,))
+
+
+def test_a_source_is_read_under_the_lease_that_the_operator_names() -> None:
+    (source,) = tell(state(Mode.FENCED, was_writer=True), way_back(7)).sources
+    assert (source.consumer, source.nonce, source.cursor) == ("reverse-0", "r1", 7)
+
+
+def test_after_a_second_beginning_the_lease_has_a_nonce_of_its_own_until_the_operator_names_another() -> None:
+    before = protocol.restart(tell(state(Mode.CLOSED), way_back(7)), 0)
+    (begun,) = before.sources
+    assert (begun.consumer, begun.cursor) == ("reverse-0", 0)
+    assert begun.nonce != "r1"
+    assert tell(before, way_back(7)).sources == (begun,)
+    (renewed,) = tell(before, way_back(7, nonce="r2")).sources
+    assert (renewed.nonce, renewed.cursor) == ("r2", 0)
+
+
+def test_a_frozen_shard_does_not_begin_again() -> None:
+    with pytest.raises(Refused):
+        protocol.restart(tell(following(7), prepare(7)), 0)
+
+
+def test_a_reading_that_is_over_does_not_begin_another_one_again() -> None:
+    before = following(7)
+    assert protocol.restart(before, 0, "of before") == before
+
+
+async def test_a_source_outlives_a_restart_with_encoder_and_lease(make) -> None:  # type: ignore[no-untyped-def]
+    shard: Shard = make()
+    source = FeedSource(
+        shard=0, history="green", host="x:1", position=7, consumer="reverse-0", nonce="r1", encoder="http://encoder"
+    )
+    await shard.store.command(Follow(epoch=1, history=shard.store.state.protocol.history, sources=(source,)))
+    before = shard.store.state.sources
+    shard.reopen()
+    assert shard.store.state.sources == before
+    assert (before[0].encoder, before[0].consumer, before[0].given) == ("http://encoder", "reverse-0", "r1")
+
+
+async def test_a_lease_that_prepare_opens_anew_is_not_the_one_before(make) -> None:  # type: ignore[no-untyped-def]
+    shard: Shard = make()
+    history = shard.store.state.protocol.history
+    source = FeedSource(shard=0, history="blue", host="x:1")
+    wanted = (ShardPosition(shard=0, history="blue", position=0),)
+    for epoch, rebuild in ((1, "r1"), (2, "r2")):
+        await shard.store.command(Follow(epoch=epoch, history=history, sources=(source,)))
+        await shard.store.command(Prepare(epoch=epoch, history=history, rebuild_id=rebuild, sources=wanted))
+        assert shard.store.leases["reverse-0"] == (rebuild, 0)
+        page = shard.store.pull(Lease("reverse-0", rebuild, 0), history, lower=0, upper=1 << 64, with_vectors=False, limit=1)
+        assert page.upto == 0
 
 
 async def test_a_new_volume_is_closed_until_it_is_admitted(make) -> None:  # type: ignore[no-untyped-def]
