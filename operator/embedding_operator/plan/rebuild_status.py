@@ -145,7 +145,7 @@ def turned_down(route: Route, wanted: Inputs, differs: Iterable[str], name: str)
         f"generation {route.writer} goes on serving: {refused.message}. "
         f"To try once more: kubectl annotate vi {name} {names.RETRY}={refused.generation}"
     )
-    return Condition("UpToDate", "False", refused.reason, f"{text}. The spec asks for: {'; '.join(differs)}")
+    return Condition("UpToDate", "False", refused.reason.value, f"{text}. The spec asks for: {'; '.join(differs)}")
 
 
 def rollback_available(s: IndexSnapshot, decision: Decision | None) -> Condition:
@@ -175,7 +175,7 @@ def refused(route: Route | None) -> Manifest | None:
     if route is None or route.refused is None:
         return None
     one = route.refused
-    return {"inputHash": one.input_hash, "reason": one.reason, "message": one.message}
+    return {"inputHash": one.input_hash, "reason": one.reason.value, "message": one.message}
 
 
 def events(before: Route | None, after: Route) -> list[EventIntent]:

@@ -7,6 +7,7 @@ import pytest
 from embedding_operator.api.embeddingmodel import RevisionState
 from embedding_operator.plan import embedding_model_status, search_service_status, vector_index_status
 from embedding_serving.contract.reports import Outcome
+from embedding_serving.contract.route import TurnedDown
 from unit.docs.pages import ROOT, page
 from unit.docs.sources import arguments
 
@@ -25,7 +26,8 @@ REASON = re.compile(r"`([A-Z]\w+)`")
 def written_reasons() -> set[str]:
     """Of conditions and findings; outcomes that pods report become findings but for two, see plan/diagnosis.py."""
     outcomes = set(Outcome) - {Outcome.PREPARED, Outcome.UNAVAILABLE}
-    return arguments(FILES, "Condition", 2) | arguments(FILES, "Finding", 0) | {outcome.value for outcome in outcomes}
+    said = arguments(FILES, "Condition", 2) | arguments(FILES, "Finding", 0)
+    return said | {outcome.value for outcome in outcomes} | {reason.value for reason in TurnedDown}
 
 
 def test_every_reason_stands_in_the_table_and_no_other() -> None:
