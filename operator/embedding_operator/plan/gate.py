@@ -36,7 +36,8 @@ class Gate:
 
 def analysis(s: IndexSnapshot, route: Route) -> Gate:
     """What is to be made to judge the generation that is being built, and what came of it."""
-    if route.phase is not Phase.BUILDING or route.other is None:
+    judged = route.rebuild is not None and route.rebuild.verdict is not None
+    if route.phase is not Phase.BUILDING or route.other is None or judged:
         return Gate()
     blue, green = route.active, route.generation(route.other)
     wanted = s.index.spec.rebuild.pre_promotion_analysis

@@ -7,7 +7,7 @@ import numpy as np
 
 from embedding_serving.analyse.side import Hit, Query, ShardSize, Vector
 from embedding_serving.filters import Filter
-from embedding_serving.gateway.failures import TextRefused
+from embedding_serving.outgoing.failures import TextRefused
 
 
 @dataclass

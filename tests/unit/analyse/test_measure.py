@@ -7,7 +7,7 @@ from embedding_serving.analyse.measure import FEWEST_QUERIES, compare, find_gold
 from embedding_serving.analyse.side import Query
 from embedding_serving.contract.settings import Check
 from embedding_serving.failure import StartFailed
-from embedding_serving.gateway.deadline import Deadline
+from embedding_serving.outgoing.deadline import Deadline
 
 from .fakes import FakeSide, unit
 
@@ -65,6 +65,14 @@ async def test_overlap_goes_by_documents_and_each_side_has_its_own_vectors() -> 
     assert found.overlap == pytest.approx(expected, abs=1e-5)
     assert found.recall is None
     assert 0 < expected < 1
+
+
+async def test_what_the_new_generation_lacks_counts_against_it() -> None:
+    blue, green = side(), side()
+    green.documents = {id_: green.documents[id_] for id_ in IDS[:5]}
+    found = await compare(blue, green, IDS, frozenset({Check.OVERLAP}), later())
+    expected = [len({hit.id for hit in await blue.near(blue.documents[id_], 10)} & set(IDS[:5])) / 10 for id_ in IDS]
+    assert found.overlap == pytest.approx(sum(expected) / NUMBER, abs=1e-5)
 
 
 async def test_both_are_asked_in_turns_and_blue_only_where_it_matters() -> None:

@@ -7,8 +7,8 @@ from aiohttp import ClientSession
 from embedding_serving.analyse import side as module
 from embedding_serving.analyse.side import Hit, Query, ShardSize, Side
 from embedding_serving.failure import StartFailed
-from embedding_serving.gateway.encoder import Encoders
 from embedding_serving.gateway.fanout import Fanout
+from embedding_serving.outgoing.encoder import Encoders
 from embedding_serving.wire.errors import WireError
 from unit.gateway.frame_shards import FrameShard, World, until, world
 

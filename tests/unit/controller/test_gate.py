@@ -18,7 +18,7 @@ from embedding_operator.plan.snapshot import IndexSnapshot, RouteRecord
 from embedding_operator.resources import JOB, NETWORK_POLICY, Manifest
 from embedding_serving.contract.admin import Mode, Role, ShardInfo
 from embedding_serving.contract.reports import AnalysisReport, Outcome, Report
-from embedding_serving.contract.route import GenerationRoute, Phase, Route
+from embedding_serving.contract.route import GenerationRoute, Phase, Rebuild, Route
 from embedding_serving.contract.settings import AnalyseSettings, Check
 from fixtures.controller import INSTALLATION
 from fixtures.kube import vector_index
@@ -162,6 +162,14 @@ def finished(how: str, ago: timedelta = timedelta()) -> dict[str, Any]:
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.BUILDING])
 def test_only_a_generation_that_is_being_built_is_judged(phase: Phase) -> None:
     assert analysis(*world(phase)) == Gate()
+
+
+def test_a_verdict_on_record_stands() -> None:
+    s, route = world()
+    rebuild = Rebuild(id="r", generation=2, input_hash="h")
+    assert analysis(s, route.model_copy(update={"rebuild": rebuild})).intents
+    judged = rebuild.model_copy(update={"verdict": judge(bounds(), GOOD, 0)})
+    assert analysis(s, route.model_copy(update={"rebuild": judged})) == Gate()
 
 
 def test_without_bounds_there_is_no_job() -> None:
