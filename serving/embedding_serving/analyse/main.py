@@ -11,13 +11,13 @@ from ..contract.reports import AnalysisReport, Outcome
 from ..contract.route import GenerationRoute
 from ..contract.settings import AnalyseSettings, Check
 from ..failure import StartFailed
-from ..gateway.deadline import Deadline
-from ..gateway.encoder import Encoders, Priority
 from ..gateway.failures import ShardRefused
 from ..gateway.fanout import Fanout
 from ..gateway.metrics import Metrics
 from ..gateway.pods import Fleet
 from ..gateway.routes import Pin
+from ..outgoing.deadline import Deadline
+from ..outgoing.encoder import Encoders, Priority
 from ..role import run_role, stop_event
 from .golden import parse_golden
 from .measure import Compared, GoldenFound, compare, find_golden

@@ -12,8 +12,9 @@ from ..contract.reports import Outcome
 from ..contract.settings import Check
 from ..failure import StartFailed
 from ..filters import Filter
-from ..gateway.deadline import Deadline
-from ..gateway.failures import ShardRefused, TextRefused
+from ..gateway.failures import ShardRefused
+from ..outgoing.deadline import Deadline
+from ..outgoing.failures import TextRefused
 from .golden import Golden, GoldenQuery
 from .side import Hit, Query, Vector
 

@@ -13,14 +13,15 @@ from ..contract.reports import Outcome
 from ..contract.route import GenerationRoute
 from ..failure import StartFailed
 from ..filters import Filter
-from ..gateway.deadline import Deadline
-from ..gateway.encoder import Encoders, InputType, Priority
-from ..gateway.failures import EncoderUnavailable, Moved, ShardUnavailable
+from ..gateway.failures import ShardUnavailable
 from ..gateway.fanout import Fanout, Frame, Question, Reply
 from ..gateway.hits import documents_of
 from ..gateway.members import Include, normalised
 from ..gateway.pods import Fleet
 from ..gateway.routes import Pin
+from ..outgoing.deadline import Deadline
+from ..outgoing.encoder import Encoders, InputType, Priority
+from ..outgoing.failures import EncoderUnavailable, Moved
 
 Vector = NDArray[np.float32]
 

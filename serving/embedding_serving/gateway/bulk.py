@@ -22,12 +22,12 @@ import orjson
 from ..http.body import kind
 from ..http.exchange import Exchange, HungUp
 from ..http.problems import ApiError, invalid
-from .deadline import Deadline
+from ..outgoing.deadline import Deadline
+from ..outgoing.encoder import Priority
+from ..outgoing.failures import Unavailable
 from .document_request import Change, parse_delete, parse_exported
-from .encoder import Priority
 from .errors import error_of
 from .export import NDJSON, SEND_SECONDS
-from .failures import Unavailable
 from .gate import Call
 from .members import Space, check_members
 from .service import Service

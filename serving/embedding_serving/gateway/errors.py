@@ -3,8 +3,9 @@
 from ..contract.admin import Refusal
 from ..http.problems import ApiError
 from ..http.ratelimit import AboveRateLimit, RateLimited, Uncounted
+from ..outgoing.failures import TextRefused, Unavailable
 from ..wire.errors import BAD_REQUEST, TOO_LARGE
-from .failures import ShardRefused, TextRefused, Unavailable
+from .failures import ShardRefused
 
 _REMEDIES = {
     Refusal.VOLUME_FULL: "the volume is full: let spec.storage.size grow, or delete documents",

@@ -3,7 +3,7 @@
 import orjson
 
 from ..http.problems import ApiError
-from .deadline import Deadline
+from ..outgoing.deadline import Deadline
 from .errors import error_of
 from .gate import Call
 from .hits import listed

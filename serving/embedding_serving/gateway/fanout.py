@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from ..contract.admin import Refusal
+from ..outgoing.deadline import Deadline
+from ..outgoing.failures import Moved
 from ..wire.client import Answer, AnswerFuture
 from ..wire.errors import (
     BAD_REQUEST,
@@ -26,8 +28,7 @@ from ..wire.errors import (
     DeadlineExceeded,
     WireError,
 )
-from .deadline import Deadline
-from .failures import Moved, ShardRefused, ShardUnavailable
+from .failures import ShardRefused, ShardUnavailable
 from .metrics import Metrics
 from .pods import Copies, Pod, Shards
 from .routes import Pin

@@ -16,7 +16,7 @@ from ..http.body import parse_object
 from ..http.exchange import JSON, Exchange, Header, HungUp, Message, Receive, Send
 from ..http.problems import ApiError, invalid
 from ..http.ratelimit import RateLimiter, client_id
-from .deadline import Deadline
+from ..outgoing.deadline import Deadline
 from .errors import error_of
 from .keys import ApiKeys, Principal, Role, check_role
 from .metrics import Metrics

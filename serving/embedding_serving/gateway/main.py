@@ -17,10 +17,10 @@ from ..contract.settings import GatewaySettings
 from ..failure import StartFailed
 from ..http.admin_tokens import TokenCheck
 from ..http.ratelimit import RateLimiter
+from ..outgoing.encoder import Encoders
 from ..redis_store import RedisStore
 from ..role import listener, run_role, stop_event
 from .cache import ResultCache
-from .encoder import Encoders
 from .endpoints import Endpoints
 from .fanout import Fanout
 from .gate import Gate

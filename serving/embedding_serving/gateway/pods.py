@@ -15,9 +15,9 @@ from ..contract.admin import Mode, Role
 from ..contract.index import FieldType, IndexName
 from ..contract.route import GenerationRoute
 from ..contract.settings import FRAME_PORT
+from ..outgoing.addresses import Address, Resolve, resolve
 from ..wire.client import AnswerFuture, Connection
 from ..wire.errors import CallFailed
-from .addresses import Address, Resolve, resolve
 from .breaker import Breaker
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import orjson
 from ..contract.index import MAX_ID_BYTES, shard_of
 from ..filters import Filter
 from ..http.problems import ApiError
-from .deadline import Deadline
+from ..outgoing.deadline import Deadline
 from .fanout import Fanout, Frame, Question, Replies
 from .hits import Stored, documents_of
 from .members import Include

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import aiohttp
 import orjson
 
-from .addresses import Resolve, resolve
-from .deadline import Deadline
-from .http_pods import HttpPods, NoAnswer
+from ..outgoing.addresses import Resolve, resolve
+from ..outgoing.deadline import Deadline
+from ..outgoing.http_pods import HttpPods, NoAnswer
 
 log = logging.getLogger(__name__)
 

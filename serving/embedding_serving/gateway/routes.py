@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from ..contract.route import ROUTE_KEY, GenerationRoute, Route
-from .deadline import Deadline
-from .failures import Moved, RouteUnavailable, ShardUnavailable, Unavailable
+from ..outgoing.deadline import Deadline
+from ..outgoing.failures import Moved, Unavailable
+from .failures import RouteUnavailable, ShardUnavailable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -14,11 +14,12 @@ import numpy as np
 from ..contract.index import Distance
 from ..contract.route import GenerationRoute
 from ..http.problems import ApiError
+from ..outgoing.deadline import Deadline
+from ..outgoing.encoder import Encoders, InputType
+from ..outgoing.failures import TextRefused
 from ..wire.client import Answer
 from ..wire.errors import TOO_LARGE
-from .deadline import Deadline
-from .encoder import Encoders, InputType
-from .failures import ShardRefused, ShardUnavailable, TextRefused
+from .failures import ShardRefused, ShardUnavailable
 from .fanout import Fanout, Frame, Question, Replies
 from .hits import Stored, documents_of, shown
 from .members import Include, Vectors, check_vector, normalised

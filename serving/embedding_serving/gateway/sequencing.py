@@ -11,10 +11,11 @@ from typing import Any
 import orjson
 
 from ..contract.admin import Refusal
+from ..outgoing.deadline import Deadline
+from ..outgoing.failures import Moved
 from ..wire.client import Answer
 from ..wire.errors import CallFailed, WireError
-from .deadline import Deadline
-from .failures import Moved, ShardRefused, ShardUnavailable
+from .failures import ShardRefused, ShardUnavailable
 from .fanout import FAULTS_OF_THE_POD, FAULTS_OF_THE_QUESTION, MOVED
 from .metrics import Metrics
 from .pods import Copies, Pod

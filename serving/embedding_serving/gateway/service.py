@@ -11,10 +11,10 @@ from typing import Any
 from ..contract.admin import GatewayInfo
 from ..contract.settings import GatewaySettings
 from ..http.problems import ApiError, invalid
+from ..outgoing.encoder import Priority
+from ..outgoing.failures import Unavailable
 from ..redis_store import RedisStore
 from .cache import ResultCache
-from .encoder import Priority
-from .failures import Unavailable
 from .gate import Call
 from .keys import ApiKeys
 from .metrics import Metrics

@@ -15,11 +15,12 @@ from ..contract.index import Distance, shard_of
 from ..contract.route import GenerationRoute
 from ..filters import Filter
 from ..http.problems import ApiError
-from .deadline import Deadline
+from ..outgoing.deadline import Deadline
+from ..outgoing.encoder import Encoders, InputType, Priority
+from ..outgoing.failures import TextRefused
 from .document_request import Change, Op
-from .encoder import Encoders, InputType, Priority
 from .errors import error_of
-from .failures import ShardRefused, ShardUnavailable, TextRefused
+from .failures import ShardRefused, ShardUnavailable
 from .members import Vectors, check_vector
 from .metrics import Metrics
 from .pods import Copies, Fleet

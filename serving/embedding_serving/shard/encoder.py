@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from ..gateway.deadline import Deadline
-from ..gateway.encoder import Encoders, InputType, Priority
-from ..gateway.failures import EncoderUnavailable, EncodingFailed, Moved
-from ..gateway.failures import TextRefused as NotTaken
+from ..outgoing.deadline import Deadline
+from ..outgoing.encoder import Encoders, InputType, Priority
+from ..outgoing.failures import EncoderUnavailable, EncodingFailed, Moved
+from ..outgoing.failures import TextRefused as NotTaken
 from .embedding import Embedded, FailedOnThem, NotNow, TextRefused
 from .store.records import Identity
 

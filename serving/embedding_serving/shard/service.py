@@ -254,7 +254,11 @@ class ShardService:
         return self._embedding.state() if reads or self._embedding.has_begun or state.counters.failed else None
 
     async def _embedded(self, ids: Sequence[str]) -> dict[str, tuple[str, bytes]]:
-        return await asyncio.get_running_loop().run_in_executor(self._feeds, self.store.reader.embedded, ids)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._feeds, self.store.reader.embedded, ids)
+        except StoreCorrupt as error:
+            self.damaged(str(error))
+            raise
 
     def _cursor(self) -> int:
         """In the writer's positions: a copy numbers its own rows anew."""

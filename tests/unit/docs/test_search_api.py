@@ -55,7 +55,8 @@ def test_every_code_of_an_error_is_listed_with_what_to_do_and_no_other() -> None
         *(refusal.value for refusal in _REMEDIES),
         "version_conflict",
     }
-    assert listed == answered | from_shards | codes_of_failures(SERVING / "gateway" / "failures.py")
+    failures = [codes_of_failures(SERVING / where / "failures.py") for where in ("gateway", "outgoing")]
+    assert listed == answered.union(from_shards, *failures)
     assert all(all(row) for row in rows)
 
 

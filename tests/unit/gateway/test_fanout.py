@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 
 from embedding_serving.gateway.breaker import FAILURES_TO_OPEN
-from embedding_serving.gateway.deadline import Deadline
-from embedding_serving.gateway.failures import Moved, ShardRefused, ShardUnavailable
+from embedding_serving.gateway.failures import ShardRefused, ShardUnavailable
 from embedding_serving.gateway.fanout import Fanout, Frame, Question, Replies
+from embedding_serving.outgoing.deadline import Deadline
+from embedding_serving.outgoing.failures import Moved
 from embedding_serving.wire.errors import WireError
 
 from .frame_shards import FrameShard, World, until, world

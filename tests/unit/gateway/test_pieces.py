@@ -9,7 +9,6 @@ import pytest
 
 from embedding_serving.contract.index import Distance
 from embedding_serving.contract.route import GenerationRoute
-from embedding_serving.gateway.addresses import resolve, split_port
 from embedding_serving.gateway.breaker import FAILURES_TO_OPEN, FIRST_OPEN_SECONDS, Breaker
 from embedding_serving.gateway.document_request import parse_document, parse_patch
 from embedding_serving.gateway.endpoints import Endpoints
@@ -20,6 +19,7 @@ from embedding_serving.gateway.openapi import DOCUMENTED
 from embedding_serving.gateway.position import Positions, parse_tokens, to_token, wanted
 from embedding_serving.gateway.reads import merged, parse_cursor, to_cursor
 from embedding_serving.http.problems import ApiError
+from embedding_serving.outgoing.addresses import resolve, split_port
 
 GENERATION = GenerationRoute(generation=1, hosts=("a",), fingerprint="f", dimensions=3)
 

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from embedding_serving.contract.route import GenerationRoute
-from embedding_serving.gateway.deadline import Deadline
-from embedding_serving.gateway.failures import Moved, RouteUnavailable, ShardUnavailable
+from embedding_serving.gateway.failures import RouteUnavailable, ShardUnavailable
 from embedding_serving.gateway.routes import Pin, Routes
+from embedding_serving.outgoing.deadline import Deadline
+from embedding_serving.outgoing.failures import Moved
 
 from .frame_shards import route_to
 

@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
-from embedding_serving.gateway.deadline import Deadline
-from embedding_serving.gateway.failures import Moved, ShardRefused, ShardUnavailable
+from embedding_serving.gateway.failures import ShardRefused, ShardUnavailable
 from embedding_serving.gateway.sequencing import Sequencer
+from embedding_serving.outgoing.deadline import Deadline
+from embedding_serving.outgoing.failures import Moved
 from embedding_serving.wire.calls import Call
 from embedding_serving.wire.errors import WireError
 

@@ -16,8 +16,8 @@ from ...filters import Filter, FilterError, compile_filter, row_numbers
 from ...filters.keywords import keyword_rows
 from . import schema
 from .records import Document, FeedRequest, FeedRow, Page, Rows, StoreCorrupt, Vectors
-from .rows import COLUMNS, StoredRow, damaged, verified, verify_vector
 from .requests import WHOLE_REQUEST
+from .rows import COLUMNS, StoredRow, damaged, verified, verify_vector
 from .state import Counters
 
 FEED_BYTES = 8 << 20
