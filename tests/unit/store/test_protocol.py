@@ -77,6 +77,13 @@ def test_the_timer_does_not_lift_a_sealed_fence() -> None:
     assert protocol.lift(sealed).protocol.mode is Mode.FENCED
 
 
+def test_the_timer_does_not_lift_a_fence_that_a_higher_epoch_has_left_behind() -> None:
+    """Else a generation that was switched away from opens when it follows at the next epoch, which voids its seal."""
+    sealed = tell(fenced(), Seal(epoch=4, history=HISTORY, position=10))
+    follows = tell(sealed, Follow(epoch=5, history=HISTORY, sources=()))
+    assert protocol.lift(follows).protocol.mode is Mode.FENCED
+
+
 def test_the_timer_does_not_open_a_shard_that_was_closed() -> None:
     assert protocol.lift(fenced(mode=Mode.CLOSED)).protocol.mode is Mode.FENCED
 

@@ -181,10 +181,12 @@ def _opened(state: State, message: Message) -> tuple[State, Answer]:
 
 
 def _raised(state: State, message: Message) -> State:
-    """A higher epoch voids what was gathered at a lower one."""
-    if message.epoch == state.protocol.epoch:
+    """A higher epoch voids what was gathered at a lower one; a fence that stands is then the operator's alone to end."""
+    known = state.protocol
+    if message.epoch == known.epoch:
         return state
-    return _changed(state, epoch=message.epoch, prepared=None, prepared_at=None, sealed=False)
+    fenced = known.fenced.model_copy(update={"was_open": False}) if known.fenced else None
+    return _changed(state, epoch=message.epoch, prepared=None, prepared_at=None, sealed=False, fenced=fenced)
 
 
 def follow(state: State, wanted: tuple[FeedSource, ...]) -> State:
