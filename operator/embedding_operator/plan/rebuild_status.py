@@ -14,9 +14,10 @@ from .diagnosis import Finding
 from .shards import ShardWorld
 from .snapshot import IndexSnapshot
 from .wish import Inputs
-from .world import Decision, moment
+from .world import SWITCHING, Decision, moment
 
 MOST_FAILED = 20
+FOLLOWING = "Following"
 CATCHING_UP, VERIFYING, CANARY, AWAITING, PAUSED = "CatchingUp", "Verifying", "Canary", "AwaitingPromotion", "Paused"
 
 
@@ -30,6 +31,8 @@ class Building:
     total_documents: int | None
     paused: bool
     gate: Finding | None
+    holdups: tuple[Finding, ...] = ()
+    """What keeps its shards from coming on."""
 
     @property
     def rebuild(self) -> Rebuild:
@@ -119,7 +122,7 @@ def up_to_date(building: Building, name: str) -> Condition:
     route, number = building.route, building.rebuild.generation
     serving = f"generation {route.writer} serves on"
     causes = "; ".join(building.rebuild.causes)
-    waits = building.gate.message if building.gate else building.decision.waits
+    waits = next((one.message for one in (building.gate, *building.holdups) if one), building.decision.waits)
     detail = f": {waits}" if waits else ""
     match building.phase:
         case "Paused":
@@ -150,6 +153,9 @@ def turned_down(route: Route, wanted: Inputs, differs: Iterable[str], name: str)
 
 def rollback_available(s: IndexSnapshot, decision: Decision | None) -> Condition:
     route, name = s.route.route, s.metadata.name
+    if route is not None and route.phase in SWITCHING and route.resume is not Phase.STABLE:
+        text = "a switch is under way: when it is done, the other generation follows the one that takes writes"
+        return Condition("RollbackAvailable", "False", FOLLOWING, text)
     if route is None or route.phase is not Phase.OBSERVING or route.other is None:
         text = "there is one generation: nothing to go back to"
         return Condition("RollbackAvailable", "False", "NoFormerGeneration", text)
@@ -157,7 +163,7 @@ def rollback_available(s: IndexSnapshot, decision: Decision | None) -> Condition
     left = decision.behind if decision else None
     if left is None:
         text = f"generation {route.other} does not say how far it follows generation {route.writer}"
-        return Condition("RollbackAvailable", "False", "Following", text)
+        return Condition("RollbackAvailable", "False", FOLLOWING, text)
     text = f"until {until}: kubectl annotate vi {name} {names.ROLLBACK}={route.writer} goes back to generation {route.other}"
     return Condition("RollbackAvailable", "True", "Available", text)
 

@@ -1,5 +1,7 @@
 """What is the matter with a shard, in words, and the command that helps."""
 
+from collections.abc import Iterator
+
 from embedding_serving.contract.admin import Refusal, ShardInfo
 
 from ..build import names
@@ -41,6 +43,17 @@ def trouble(s: IndexSnapshot, shard: ShardWorld, standing: Standing | None, deci
         text = f"pod {info.pod}: {info.message or info.fault}: kubectl logs -n {s.metadata.namespace} {info.pod}"
         return Finding("WriterDown", text, stalled=False)
     return None
+
+
+def holdups(s: IndexSnapshot, shard: ShardWorld) -> Iterator[Finding]:
+    """What keeps a shard from being built."""
+    found, info = trouble(s, shard, None, None), shard.writer
+    if found:
+        yield found
+    if info is None:
+        return
+    said = [info.build.message if info.build else None, *(source.message for source in info.sources)]
+    yield from (Finding("Rebuilding", f"pod {info.pod}: {text}", stalled=False) for text in said if text)
 
 
 def _assessment(shard: ShardWorld, decision: Decision | None) -> Assessment | None:

@@ -35,8 +35,8 @@ class ShardWorld:
 
     @property
     def answering(self) -> int:
-        """Pods that answer searches: a writer that is not open answers none, ready as it may be."""
-        closed = self.writer is not None and self.writer.mode is Mode.CLOSED
+        """Pods that answer searches: a closed writer answers none, ready as it may be, unless it is about to be opened."""
+        closed = self.writer is not None and self.writer.mode is Mode.CLOSED and self.writer.prepared != self.writer.epoch
         return sum(is_ready(pod) for pod in self.pods if not (closed and ordinal(pod) == 0))
 
     @property

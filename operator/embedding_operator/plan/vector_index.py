@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 from embedding_serving.contract.admin import Mode, Release
 from embedding_serving.contract.index import IndexType
@@ -31,18 +32,20 @@ from .diff import drifted, identity, stamped
 from .gate import Gate, analysis
 from .generation import first_route, with_current_revision
 from .model import Delete, Ensure, Plan, Scale, Step, Swap, Tell
-from .rebuild_status import Building, events
+from .rebuild_status import FOLLOWING, Building, events
 from .route import decide
+from .shard_trouble import holdups
 from .shards import ShardWorld, all_shards, ordinal, shards_of
 from .snapshot import IndexSnapshot
 from .standing import Standing
 from .vector_index_status import CONDITION_TYPES, STATUS_MEMBERS, Verdict, conditions, numbers_aside, settled, status_of
-from .world import SWITCHING, Decision
+from .world import SWITCHING, Decision, moment
 
 NUMBERS_SECONDS = 30.0
 """A status is written for its numbers alone at most this often."""
 BUILDING_NUMBERS_SECONDS = 5.0
 SWITCHING_SECONDS = 0.02
+UNTOLD = timedelta(seconds=3)
 AT_ONCE_SECONDS = 0.2
 """After a decision or a command: what follows from it."""
 MOVING_SECONDS = 3.0
@@ -64,19 +67,30 @@ def plan(s: IndexSnapshot) -> Plan:
         refusal=refusal or (waits_for if waits_for and waits_for.stalled else None),
         waits_for=waits_for,
         strangers=tuple(sorted(f"{resource.kind} {name}" for resource, name in s.strangers)),
-        pending=bool(steps),
+        pending=any(not isinstance(step, Swap | Tell) for step in steps),
         building=_building(s, decision, gate),
     )
     decided = conditions(s, verdict)
     status = status_of(s, verdict, decided)
-    calm = settled(decided)
+    calm = settled(decided) and not any(one.reason == FOLLOWING for one in decided)
+    hurried = _hurried(s)
     return Plan(
         steps=steps,
-        status=None if _said(s, status) else status,
-        events=(*transitions(s.status.get("conditions", []), decided), *_told(s, decision if acting else None)),
+        status=None if hurried or _said(s, status) else status,
+        events=(
+            *(() if hurried else transitions(s.status.get("conditions", []), decided)),
+            *_told(s, decision if acting else None),
+        ),
         requeue_after_seconds=_again(decision, steps),
         poll_after_seconds=SETTLED_SECONDS if calm or decision is None else MOVING_SECONDS,
     )
+
+
+def _hurried(s: IndexSnapshot) -> bool:
+    """A switch that goes well is told of when it is over: writing of each step would make it longer."""
+    route = s.route.route
+    fenced = moment(route.rebuild.fenced) if route and route.rebuild else None
+    return bool(route and route.phase in SWITCHING and fenced and s.now < fenced + UNTOLD)
 
 
 def _said(s: IndexSnapshot, status: Manifest) -> bool:
@@ -133,13 +147,15 @@ def _building(s: IndexSnapshot, decision: Decision | None, gate: Gate) -> Buildi
         return None
     writers = [shard.writer for shard in shards_of(s, route.active)]
     known = [writer.documents for writer in writers if writer]
+    shards = shards_of(s, route.generation(route.other))
     return Building(
         route=route,
         decision=decision,
-        shards=shards_of(s, route.generation(route.other)),
+        shards=shards,
         total_documents=sum(known) if len(known) == len(writers) else None,
         paused=is_paused(s, route),
         gate=gate.finding if decision.wants_gate else None,
+        holdups=tuple(found for shard in shards for found in holdups(s, shard)) if route.phase is Phase.BUILDING else (),
     )
 
 
@@ -176,7 +192,7 @@ def _steps(s: IndexSnapshot, decision: Decision, gate: Gate) -> Iterator[Step]:
     yield from (step for step in ensures(s, intents) if not (settling and isinstance(step, Ensure) and step.live))
     yield from _scales(s, decision, shards)
     yield from unintended(s, intents)
-    yield from _claims(s, route, shards)
+    yield from _claims(s, decision, shards)
     if swap is None:
         yield from (Tell(copy.pod, message) for copy, message in decision.commands)
         yield from _releases(route, shards_of(s, route.active))
@@ -214,16 +230,16 @@ def _volume(s: IndexSnapshot, generation: GenerationRoute, shard: ShardWorld) ->
     return Volume(spec["resources"]["requests"]["storage"], spec.get("storageClassName"))
 
 
-def _claims(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...]) -> Iterator[Step]:
-    """Grows volumes, and has them go with the index or outlive it, as the spec says; those of a collected generation go."""
+def _claims(s: IndexSnapshot, decision: Decision, shards: tuple[ShardWorld, ...]) -> Iterator[Step]:
+    """Grows volumes, and has them go with the index or outlive it, as the spec says; those of no generation go."""
     wanted = s.index.spec.storage.size
     owners = build.kept_with(s.index)
-    if route.phase is Phase.COLLECTING:
-        yield from (
-            Delete(PVC, live["metadata"]["name"], live["metadata"]["uid"])
-            for live in s.claims
-            if generation_of(live) == route.other and not live["metadata"].get("deletionTimestamp")
-        )
+    gone = _gone(decision)
+    yield from (
+        Delete(PVC, live["metadata"]["name"], live["metadata"]["uid"])
+        for live in s.claims
+        if generation_of(live) in gone and not live["metadata"].get("deletionTimestamp")
+    )
     for shard in shards:
         for live in shard.claims:
             if live["metadata"].get("deletionTimestamp"):
@@ -240,6 +256,23 @@ def _claims(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...]) -> I
                 yield Ensure(PVC, manifest, live=live)
 
 
+def _gone(decision: Decision) -> frozenset[int]:
+    """Generations whose volumes go: the one that is collected, and in rest those that the route has left behind.
+
+    Of a number that the route never gave out it knows nothing: it may be older than what it is held against.
+    """
+    route = decision.route
+    if route.phase is Phase.COLLECTING and route.other is not None:
+        return frozenset({route.other})
+    if route.phase is Phase.STABLE and _all_open(decision):
+        return frozenset(range(route.next_generation)) - {one.generation for one in route.generations}
+    return frozenset()
+
+
+def _all_open(decision: Decision) -> bool:
+    return bool(decision.assessments) and all(one.standing is Standing.OPEN for one in decision.assessments)
+
+
 def _left_behind(shard: ShardWorld, live: Manifest) -> bool:
     """The volume of a copy that was scaled away: having an owner kept it from going by itself. Never a writer's."""
     number = ordinal(live)
@@ -250,12 +283,11 @@ def _left_behind(shard: ShardWorld, live: Manifest) -> bool:
 def _scales(s: IndexSnapshot, decision: Decision, shards: tuple[ShardWorld, ...]) -> Iterator[Step]:
     """Copies of each shard, through the scale subresource. While a shard is not open no copy goes: it may be needed."""
     scaling = s.index.spec.autoscaling
-    all_open = bool(decision.assessments) and all(one.standing is Standing.OPEN for one in decision.assessments)
-    all_open = all_open and decision.route.phase not in SWITCHING
+    may_shrink = _all_open(decision) and decision.route.phase not in SWITCHING
     for shard in shards:
         live = shard.wanted if shard.stateful_set else 1
         wanted = max(live, scaling.min_replicas) if scaling else s.index.spec.replicas
-        if wanted > live or (wanted < live and all_open):
+        if wanted > live or (wanted < live and may_shrink):
             yield Scale(STATEFUL_SET, shard.name, wanted)
 
 
