@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import kopf
@@ -13,6 +14,7 @@ import prometheus_client
 from . import triggers
 from .admin_key import load_or_create
 from .apiserver import ApiServer, connect
+from .build import names
 from .build.installation import Installation
 from .dataplane import HTTPDataPlane
 from .kinds import KINDS
@@ -20,11 +22,16 @@ from .kube import KubeError, NotFound
 from .lanes import Key
 from .leader import LeaseLock, lead
 from .loop import Reconciler
+from .plan.world import SWITCHING
 from .queue import WorkQueue
+from .resources import CONFIG_MAP, VECTOR_INDEX
 from .settings import OperatorSettings
 from .slots import RebuildSlots
 
 logger = logging.getLogger(__name__)
+
+LEAVE_SECONDS = 8.0
+"""How long the end waits for a switch under way; a pod has 30 s."""
 
 
 class NotInstalled(Exception):
@@ -52,6 +59,7 @@ async def run(settings: OperatorSettings) -> int:
             watching=_watch(queue, settings, stopping),
             leading=lead(lock, settings, lambda: _act(queue, kube, settings)),
             stopping=stopping,
+            before_it_ends=partial(slots.leave, LEAVE_SECONDS),
         )
     finally:
         for client in (kube, lease_kube, data_plane):
@@ -60,7 +68,10 @@ async def run(settings: OperatorSettings) -> int:
 
 
 async def _until_first_ends(
-    watching: Coroutine[Any, Any, None], leading: Coroutine[Any, Any, None], stopping: asyncio.Event
+    watching: Coroutine[Any, Any, None],
+    leading: Coroutine[Any, Any, None],
+    stopping: asyncio.Event,
+    before_it_ends: Callable[[], Awaitable[None]],
 ) -> int:
     """Runs both. `stopping` is set by what watches when it begins to stop: what leads ends first, then.
 
@@ -70,6 +81,8 @@ async def _until_first_ends(
     watch, leadership, asked = (asyncio.ensure_future(work) for work in (watching, leading, stopping.wait()))
     await asyncio.wait({watch, leadership, asked}, return_when=asyncio.FIRST_COMPLETED)
     lost = leadership.done()
+    if not lost and not watch.done():
+        await before_it_ends()
     for task in (leadership, asked):
         task.cancel()
     await asyncio.gather(leadership, asked, return_exceptions=True)
@@ -104,9 +117,20 @@ async def _act(queue: WorkQueue, kube: ApiServer, settings: OperatorSettings) ->
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(queue.run())
+            tasks.create_task(_switches_first(queue, kube, settings))
             tasks.create_task(_resync(queue, kube, settings))
     finally:
         await kube.quiet()
+
+
+async def _switches_first(queue: WorkQueue, kube: ApiServer, settings: OperatorSettings) -> None:
+    """Indexes in the middle of a switch are looked at before all others: writes wait for them."""
+    phases = ",".join(sorted(phase.value for phase in SWITCHING))
+    for namespace in settings.watch_namespaces or (None,):
+        with contextlib.suppress(KubeError):
+            for live in await kube.list(CONFIG_MAP, namespace, f"{names.MANAGED_SELECTOR},{names.PHASE} in ({phases})"):
+                meta = live["metadata"]
+                queue.add(Key(VECTOR_INDEX.kind, meta["namespace"], meta["labels"][names.INSTANCE]))
 
 
 async def _resync(queue: WorkQueue, kube: ApiServer, settings: OperatorSettings) -> None:

@@ -22,6 +22,8 @@ USES = f"{GROUP}/uses-"
 """Start of a label: the object reads from an EmbeddingModel of the name that follows."""
 PAUSED = f"{GROUP}/paused"
 
+PHASE = f"{GROUP}/phase"
+"""Label of a route: its phase, so that those in the middle of a switch are found first."""
 REBUILD = f"{GROUP}/rebuild"
 """Annotation of a VectorIndex: a new value asks for a new generation though nothing else has changed."""
 PROMOTE = f"{GROUP}/promote"

@@ -101,7 +101,9 @@ def route(index: VectorIndex, wanted: Route, accepted: str | None, resource_vers
     metadata: Manifest = {
         "name": names.route(name),
         "namespace": index.metadata.namespace,
-        "labels": names.index_labels(name) | {names.COMPONENT: "route"} | {names.uses(model): "true" for model in models},
+        "labels": names.index_labels(name)
+        | {names.COMPONENT: "route", names.PHASE: wanted.phase.value}
+        | {names.uses(model): "true" for model in models},
         "annotations": {names.ACCEPTED: accepted} if accepted else {},
         "ownerReferences": kept_with(index),
     }

@@ -12,6 +12,7 @@ from ..build import names
 from ..lanes import Key
 from ..plan.asked import asks_for_another
 from ..plan.snapshot import IndexSnapshot, RouteRecord
+from ..plan.world import SWITCHING
 from ..resources import (
     CONFIG_MAP,
     EVENT,
@@ -67,7 +68,7 @@ async def observe(eyes: Eyes, namespace: str, name: str) -> IndexSnapshot | None
         at=eyes.at,
         now=datetime.now(UTC),
     )
-    return replace(snapshot, has_slot=_slot(eyes, snapshot))
+    return replace(snapshot, has_slot=_slot(eyes, snapshot), leaving=eyes.slots.leaving)
 
 
 def _slot(eyes: Eyes, s: IndexSnapshot) -> bool:
@@ -76,7 +77,7 @@ def _slot(eyes: Eyes, s: IndexSnapshot) -> bool:
     if route is None or route.phase in (Phase.STABLE, Phase.OBSERVING):
         eyes.slots.note(key, rebuilding=False)
         return not s.paused and asks_for_another(s) and eyes.slots.take(key)
-    eyes.slots.note(key, rebuilding=True)
+    eyes.slots.note(key, rebuilding=True, switching=route.phase in SWITCHING and not s.paused)
     return True
 
 

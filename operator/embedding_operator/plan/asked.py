@@ -40,8 +40,10 @@ def wish_of(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...], gate
         pace=0.0 if is_paused(s, route) else _pace(s, route),
         promote=said.get(names.PROMOTE) == built,
         abort=said.get(names.ABORT) == built,
-        rollback=said.get(names.ROLLBACK) == str(route.writer) and route.other is not None,
-        retry=route.refused is not None and said.get(names.RETRY) == str(route.refused.generation),
+        said={name: said[name] for name in (names.ROLLBACK, names.RETRY) if name in said},
+        rollback=_asks(s, route, names.ROLLBACK) == str(route.writer) and route.other is not None,
+        retry=route.refused is not None and _asks(s, route, names.RETRY) == str(route.refused.generation),
+        leaving=s.leaving,
         loss_accepted=loss_accepted(s, route),
         leftovers=leftovers(s),
         running=_running(s),
@@ -92,6 +94,12 @@ def leftovers(s: IndexSnapshot) -> frozenset[int]:
 def generation_of(manifest: Manifest) -> int | None:
     said = (manifest["metadata"].get("labels") or {}).get(names.GENERATION, "")
     return int(said) if said.isdigit() else None
+
+
+def _asks(s: IndexSnapshot, route: Route, name: str) -> str | None:
+    """What an annotation asks for that was not done yet; one that is left standing must not act again."""
+    said = s.metadata.annotations.get(name)
+    return None if said == route.acted.get(name) else said
 
 
 def _hold(s: IndexSnapshot, shards: tuple[ShardWorld, ...], space: Space | None) -> Finding | None:

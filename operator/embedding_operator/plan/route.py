@@ -15,6 +15,7 @@ from datetime import timedelta
 from embedding_serving.contract.admin import Activate, Fence, Seal, ShardInfo
 from embedding_serving.contract.route import Phase, Rebuild, Refused, Route, ShardPosition, TurnedDown
 
+from ..build import names
 from ..status import timestamp
 from .commands import asleep, changes_left, fences_of, follows, is_fenced, message, paces, readmissions, releases, retirements
 from .following import MOST_BEHIND, Feeds, Reader, digests_agree, prepare
@@ -34,8 +35,11 @@ def decide(route: Route, shards: Mapping[int, tuple[Shard, ...]], wish: Wish) ->
     mine = shards.get(route.writer, ())
     found = tuple(assess(shard, route.active, route.epoch, loss_accepted=wish.loss_accepted) for shard in mine)
     w = World(route, shards, wish, found)
+    standing = {name: value for name, value in route.acted.items() if wish.said.get(name) == value}
+    if standing != route.acted:
+        return w.decided(acted=standing)
     if wish.retry and route.refused:
-        return w.decided(refused=None)
+        return w.decided(refused=None, acted=_acted(w, names.RETRY))
     if route.phase in STEADY or route.phase is Phase.REOPENING:
         kept = kept_open(w)
         if kept:
@@ -300,8 +304,13 @@ def _fence_goes_up(w: World) -> Decision:
         resume=w.route.phase,
         weights={w.route.writer: 100},
         refused=_turned_away(w),
+        acted=_acted(w, names.ROLLBACK) if w.wish.rollback else w.route.acted,
         rebuild=w.on_record(fenced=timestamp(w.wish.now)),
     )
+
+
+def _acted(w: World, name: str) -> dict[str, str]:
+    return w.route.acted | {name: w.wish.said.get(name, "")}
 
 
 def _turned_away(w: World) -> Refused | None:
@@ -342,8 +351,8 @@ def _hindrance(w: World, left: int | None) -> str:
     silent = [*asleep(w), *(reader.shard.name for reader in w.readers if reader.info is None)]
     if silent:
         return f"{', '.join(silent)} does not answer"
-    if _not_all_open(w):
-        return _not_all_open(w)
+    if _not_all_open(w) or w.wish.leaving:
+        return _not_all_open(w) or "this operator is about to end: the next one switches"
     last = moment(w.rebuild.fenced)
     wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (w.rebuild.attempts - 1)) if w.rebuild.attempts else timedelta()
     if last and w.wish.now < last + wait:

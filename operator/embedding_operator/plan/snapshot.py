@@ -71,6 +71,8 @@ class IndexSnapshot(Look):
     """Answers of /v1/info, by pod name."""
     gateways: tuple[GatewayInfo, ...] = ()
     """What gateways that search it say, while that matters to a rebuild."""
+    leaving: bool = False
+    """Whether this process is about to end, and begins no switch any more."""
     has_slot: bool = True
     """Whether a rebuild may begin as far as others are concerned."""
     claim_events: Mapping[str, str] = field(default_factory=dict)

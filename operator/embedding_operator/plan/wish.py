@@ -1,5 +1,6 @@
 """What the spec and people ask of a route at one moment, apart from what its shards say."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -72,10 +73,14 @@ class Wish:
     max_parallel_shards: int | None = None
     pace: float | None = None
     """Rows a second that each shard may embed; None = all that the encoders take."""
+    said: Mapping[str, str] = field(default_factory=dict)
+    """Annotations that act once for each value, by name."""
     promote: bool = False
     abort: bool = False
     rollback: bool = False
     retry: bool = False
+    leaving: bool = False
+    """Whoever decides is about to end: no fence goes up."""
     loss_accepted: bool = False
     leftovers: frozenset[int] = frozenset()
     """Generations of which an object or a volume still stands."""

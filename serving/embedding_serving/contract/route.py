@@ -123,6 +123,9 @@ class Route(Frozen):
     resume: Phase = Field(default=Phase.STABLE, description="In Reopening: the phase that follows.")
     rebuild: Rebuild | None = None
     refused: Refused | None = None
+    acted: dict[str, str] = Field(
+        default={}, description="Annotations that would ask for the same again, by name: the value that was acted upon."
+    )
     sources: tuple[ShardPosition, ...] = ()
     targets: tuple[ShardPosition, ...] = ()
     since: str = Field(default="", description="When the writer became active, RFC 3339.")

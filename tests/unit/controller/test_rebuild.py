@@ -1,10 +1,12 @@
 """A VectorIndex changes its generation: built beside the old one, switched, gone back from, given up, removed."""
 
+from typing import Any
+
 import pytest
 
 from embedding_operator.lanes import Key
 from embedding_operator.loop import Reconciler
-from embedding_operator.resources import POD, PVC
+from embedding_operator.resources import CONFIG_MAP, POD, PVC
 from embedding_operator.slots import RebuildSlots
 from embedding_serving.contract.admin import GatewayInfo, Mode
 from embedding_serving.contract.route import Phase
@@ -181,3 +183,135 @@ def test_slow_searches_slow_the_rebuild_down(world: IndexWorld) -> None:
         world.reconcile()
         world.roll_out()
     assert 0 < (world.shards.volumes["docs-g2-s0-0"].pace or 0) < 40.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"index": {"type": "HNSW"}},
+        {"fields": [{"name": "lang", "type": "Keyword"}]},
+        {"replicas": 2},
+        {"storage": {"size": "2Gi"}},
+        {"resources": {"limits": {"memory": "2Gi"}}},
+        {"rebuild": {"rollbackWindowSeconds": 60}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_is_changed_in_place_makes_no_generation(world: IndexWorld, change: dict[str, object]) -> None:
+    world.edit(**change)
+    world.settle(looks=80)
+    assert (world.route.phase, world.route.next_generation) == (Phase.STABLE, 2)
+
+
+def test_a_new_engine_or_token_makes_no_generation(world: IndexWorld) -> None:
+    """Another revision, the same fingerprint."""
+    change_model(world, "9f8e7d6c", "fp-1")
+    world.settle(looks=80)
+    assert (world.route.phase, world.route.next_generation) == (Phase.STABLE, 2)
+
+
+def test_several_changes_are_one_rebuild(world: IndexWorld) -> None:
+    held = documents(world, 1)
+    world.edit(shards=3, storage={"size": "1Gi", "storageClassName": "fast"})
+    change_model(world)
+    world.settle(looks=80)
+    assert (world.route.writer, world.route.next_generation) == (2, 3)
+    assert documents(world, 2) == held
+    assert {claim["spec"].get("storageClassName") for claim in claims(world, 2)} == {"fast"}
+
+
+def claims(world: IndexWorld, generation: int) -> list[dict[str, Any]]:
+    return [
+        live
+        for (kind, _, name), live in world.kube.objects.items()
+        if kind == PVC and name.startswith(f"data-docs-g{generation}-")
+    ]
+
+
+def test_another_change_while_it_is_built_begins_anew(world: IndexWorld) -> None:
+    world.shards.copying = False
+    change_model(world)
+    world.settle(looks=80)
+    assert world.status["rebuild"]["generation"] == 2
+    change_model(world, "5a5b5c5d", "fp-3")
+    world.shards.copying = True
+    world.settle(looks=120)
+    assert (world.route.writer, world.route.active.fingerprint) == (3, "fp-3")
+    assert not claims(world, 2)
+
+
+def test_a_spec_that_is_set_back_while_it_is_built_ends_it(world: IndexWorld) -> None:
+    world.shards.copying = False
+    change_model(world)
+    world.settle(looks=80)
+    change_model(world, "1a2b3c4d", "fp-1")
+    world.settle(looks=80)
+    assert (world.route.writer, world.route.phase) == (1, Phase.STABLE)
+    assert world.condition("UpToDate")[0] == "True"
+    assert not claims(world, 2)
+
+
+def test_a_rebuild_can_be_asked_for(world: IndexWorld) -> None:
+    world.annotate(rebuild="monday")
+    world.settle(looks=80)
+    assert world.route.writer == 2
+    world.annotate(rebuild=None)
+    world.settle(looks=80)
+    assert world.route.writer == 2
+
+
+def test_a_canary_has_its_share_of_the_reads_before_the_switch(world: IndexWorld) -> None:
+    world.edit(rebuild={"canary": [{"weightPercent": 10}]})
+    change_model(world)
+    world.settle(looks=80)
+    assert world.route.weights == {1: 90, 2: 10}
+    assert world.route.writer == 1
+    assert world.status["progress"] == "Canary 10%"
+    world.annotate(promote="2")
+    world.settle(looks=80)
+    assert (world.route.writer, world.route.weights) == (2, {2: 100})
+
+
+def test_a_lost_route_is_made_again_for_the_generation_that_takes_writes(world: IndexWorld) -> None:
+    """Deleted by hand while another generation is being built: the newer one is not the one that serves."""
+    world.shards.copying = False
+    change_model(world)
+    world.settle(looks=80)
+    world.kube.remove(CONFIG_MAP, "t", "docs-route")
+    world.settle(looks=80)
+    assert (world.route.writer, world.route.other, world.route.phase) == (1, 2, Phase.BUILDING)
+    world.shards.copying = True
+    world.settle(looks=80)
+    assert world.route.writer == 2
+
+
+def test_a_route_lost_after_the_switch_keeps_the_way_back(world: IndexWorld) -> None:
+    rebuild(world)
+    world.kube.remove(CONFIG_MAP, "t", "docs-route")
+    world.settle(looks=80)
+    assert (world.route.writer, world.route.other, world.route.phase) == (2, 1, Phase.OBSERVING)
+
+
+def test_retry_after_a_rollback_goes_forward_without_building(world: IndexWorld) -> None:
+    rebuild(world)
+    world.annotate(rollback="2")
+    world.settle(looks=80)
+    assert world.route.writer == 1
+    world.annotate(retry="2")
+    world.settle(looks=80)
+    assert (world.route.writer, world.route.next_generation) == (2, 3), "annotation rollback is still there, and was done"
+    world.annotate(rollback=None)
+    world.settle(looks=80)
+    world.annotate(rollback="2")
+    world.settle(looks=80)
+    assert world.route.writer == 1
+
+
+def test_an_operator_that_is_about_to_end_puts_up_no_fence(world: IndexWorld) -> None:
+    slots = RebuildSlots()
+    slots.leaving = True
+    change_model(world)
+    world.settle(looks=80, process=Reconciler(world.kube, world.data_plane, INSTALLATION, "test", slots))
+    assert world.route.phase is Phase.BUILDING
+    world.settle(looks=80)
+    assert world.route.writer == 2

@@ -34,21 +34,24 @@ class Ending:
             self.told.append("released")
             self.released.set()
 
+    async def leave(self) -> None:
+        self.told.append("left")
+
     async def lose(self) -> None:
         self.told.append("lost")
 
 
-async def test_asked_to_stop_it_gives_the_lease_back_before_the_watches_end() -> None:
+async def test_asked_to_stop_it_ends_its_switches_and_gives_the_lease_back_before_the_watches_end() -> None:
     ending = Ending()
     asyncio.get_running_loop().call_later(0.05, ending.signal.set)
-    code = await asyncio.wait_for(_until_first_ends(ending.watch(), ending.lead(), ending.stopping), 10)
+    code = await asyncio.wait_for(_until_first_ends(ending.watch(), ending.lead(), ending.stopping, ending.leave), 10)
     assert code == 0
-    assert ending.told == ["released", "watch ended"]
+    assert ending.told == ["left", "released", "watch ended"]
 
 
 async def test_a_lost_lease_ends_the_watches() -> None:
     ending = Ending()
-    code = await asyncio.wait_for(_until_first_ends(ending.watch(), ending.lose(), ending.stopping), 10)
+    code = await asyncio.wait_for(_until_first_ends(ending.watch(), ending.lose(), ending.stopping, ending.leave), 10)
     assert code == 1
     assert ending.told == ["lost", "watch cancelled"]
 
@@ -61,5 +64,5 @@ async def test_watches_that_fail_end_the_leadership_and_say_why() -> None:
         raise RuntimeError("no watch")
 
     with pytest.raises(RuntimeError, match="no watch"):
-        await asyncio.wait_for(_until_first_ends(fail(), ending.lead(), ending.stopping), 10)
+        await asyncio.wait_for(_until_first_ends(fail(), ending.lead(), ending.stopping, ending.leave), 10)
     assert ending.told == ["released"]
