@@ -18,6 +18,7 @@ from ..gateway.pods import Fleet
 from ..gateway.routes import Pin
 from ..outgoing.deadline import Deadline
 from ..outgoing.encoder import Encoders, Priority
+from ..outgoing.failures import EncodingFailed
 from ..role import run_role, stop_event
 from .golden import parse_golden
 from .measure import Compared, GoldenFound, compare, find_golden
@@ -70,7 +71,7 @@ async def _measured(settings: AnalyseSettings) -> AnalysisReport:
 
             blue, green = side(settings.blue, canary=False), side(settings.green, canary=True)
             return await _report(settings, blue, green)
-    except ShardRefused as error:
+    except (ShardRefused, EncodingFailed) as error:
         raise StartFailed(Outcome.UNAVAILABLE, str(error)) from error
     finally:
         fleet.close()

@@ -14,7 +14,7 @@ from ..failure import StartFailed
 from ..filters import Filter
 from ..gateway.failures import ShardRefused
 from ..outgoing.deadline import Deadline
-from ..outgoing.failures import TextRefused
+from ..outgoing.failures import EncodingFailed, TextRefused
 from .golden import Golden, GoldenQuery
 from .side import Hit, Query, Vector
 
@@ -82,7 +82,7 @@ async def compare(
     blue: Answering, green: Answering, ids: Sequence[str], checks: frozenset[Check], deadline: Deadline
 ) -> Compared:
     """Queries made of these documents of blue, until the deadline. Raises StartFailed where that is too soon."""
-    tally = _Tally()
+    tally, broken = _Tally(), ""
     steps = max(1, len(ids) // 10)
     for number, id_ in enumerate(ids):
         if deadline.passed:
@@ -94,11 +94,15 @@ async def compare(
             if not tally.queries and Check.LATENCY in checks:
                 await _warm_up(blue, green, query)
             await _one(blue, green, query, checks, tally)
-        except TextRefused as error:
+        except (TextRefused, EncodingFailed) as error:
             log.info("a document makes no query", extra={"id": id_, "reason": error.detail})
+            broken = error.detail if isinstance(error, EncodingFailed) else broken
         if (number + 1) % steps == 0:
             log.info("measured", extra={"queries": tally.queries, "documents": number + 1, "of": len(ids)})
-    if deadline.passed and tally.queries < min(FEWEST_QUERIES, len(ids)):
+    too_few = tally.queries < min(FEWEST_QUERIES, len(ids))
+    if broken and too_few:  # not these texts: the encoder
+        raise StartFailed(Outcome.UNAVAILABLE, broken)
+    if deadline.passed and too_few:
         detail = f"{tally.queries} of {len(ids)} queries were answered when the time was over: they answer too slowly"
         raise StartFailed(Outcome.UNAVAILABLE, detail)
     return Compared(

@@ -21,7 +21,7 @@ from ..gateway.pods import Fleet
 from ..gateway.routes import Pin
 from ..outgoing.deadline import Deadline
 from ..outgoing.encoder import Encoders, InputType, Priority
-from ..outgoing.failures import EncoderUnavailable, Moved
+from ..outgoing.failures import EncoderUnavailable, EncodingFailed, Moved
 
 Vector = NDArray[np.float32]
 
@@ -65,13 +65,15 @@ class Side:
         return self.pin.generation
 
     async def vector_of(self, query: Query) -> Vector | None:
-        """float32 [d], as shards compare it; None where the model makes zeros of the text. Raises TextRefused."""
+        """float32 [d], as shards compare it; None where the model makes zeros of it. Raises TextRefused, EncodingFailed."""
         if query.vector is not None:
             return query.vector
         deadline = Deadline.after(self.timeout_seconds)
         texts = [query.text or ""]
         try:
             made = await self.encoders.embed(self.generation, texts, InputType.QUERY, deadline, self.trace, self.priority)
+        except EncodingFailed:
+            raise
         except (EncoderUnavailable, Moved) as error:
             raise self._failed(error.detail) from error
         unit = normalised(made) if self.generation.distance is Distance.COSINE else made

@@ -7,17 +7,18 @@ import numpy as np
 
 from embedding_serving.analyse.side import Hit, Query, ShardSize, Vector
 from embedding_serving.filters import Filter
-from embedding_serving.outgoing.failures import TextRefused
+from embedding_serving.outgoing.failures import EncodingFailed, TextRefused
 
 
 @dataclass
 class FakeSide:
-    """blind: documents that its index never finds. refused: texts that its model does not take."""
+    """blind: documents that its index never finds. refused: texts that its model does not take; failing: or breaks on."""
 
     documents: dict[str, Vector]
     texts: dict[str, Vector] = field(default_factory=dict)
     blind: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
+    failing: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     journal: list[str] = field(default_factory=list)
     name: str = ""
@@ -30,6 +31,8 @@ class FakeSide:
         self.asked.append(text)
         if text in self.refused:
             raise TextRefused(0, "text_too_long", "this text is too long")
+        if text in self.failing:
+            raise EncodingFailed("the encoder answered 500")
         return self.texts.get(text)
 
     async def near(self, vector: Vector, k: int, filter_: Filter | None = None, *, exact: bool = False) -> list[Hit]:

@@ -91,6 +91,13 @@ async def test_a_document_that_makes_no_query_is_passed_over() -> None:
     assert (found.queries, found.recall) == (NUMBER - 1, 1.0)
 
 
+async def test_a_text_that_breaks_the_encoder_is_passed_over_but_a_broken_encoder_is_no_number() -> None:
+    found = await compare(side(), side(failing={"about d3"}), IDS, SAMPLED, later())
+    assert (found.queries, found.recall) == (NUMBER - 1, 1.0)
+    with pytest.raises(StartFailed, match="the encoder answered 500"):
+        await compare(side(), side(failing={f"about {id_}" for id_ in IDS}), IDS, SAMPLED, later())
+
+
 async def test_an_empty_new_generation_has_no_recall() -> None:
     found = await compare(side(), FakeSide({}, side().texts), IDS, SAMPLED, later())
     assert (found.queries, found.recall, found.overlap) == (NUMBER, None, 0.0)
