@@ -6,6 +6,7 @@ from embedding_serving.contract.route import Phase, Route, Verdict
 
 from ..build import names
 from ..resources import Manifest
+from .annotations import ABOUT_ONE, open_ones, unheeded
 from .brake import pace
 from .diagnosis import Finding
 from .generation import Space, differences, draft, inputs, new_rebuild_id, wanted_space
@@ -16,7 +17,7 @@ from .wish import Promotion, Wish
 
 def wish_of(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...], gate: Verdict | None) -> Wish:
     """What the spec and people ask of this route now."""
-    space, rebuild, said = wanted_space(s), s.index.spec.rebuild, s.metadata.annotations
+    space, rebuild, said = wanted_space(s), s.index.spec.rebuild, open_ones(route, s.metadata.annotations)
     known = space if isinstance(space, Space) else None
     planned = draft(s, known, route.next_generation) if known else None
     wanted = inputs(s, known) if known else None
@@ -40,9 +41,10 @@ def wish_of(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...], gate
         pace=0.0 if is_paused(s, route) else _pace(s, route),
         promote=said.get(names.PROMOTE) == built,
         abort=said.get(names.ABORT) == built,
-        said={name: said[name] for name in (names.ROLLBACK, names.RETRY) if name in said},
-        rollback=_asks(s, route, names.ROLLBACK) == str(route.writer) and route.other is not None,
-        retry=route.refused is not None and _asks(s, route, names.RETRY) == str(route.refused.generation),
+        said={name: value for name, value in s.metadata.annotations.items() if name in ABOUT_ONE},
+        unheeded=unheeded(route, said),
+        rollback=said.get(names.ROLLBACK) == str(route.writer) and route.other is not None,
+        retry=route.refused is not None and said.get(names.RETRY) == str(route.refused.generation),
         leaving=s.leaving,
         loss_accepted=loss_accepted(s, route),
         leftovers=leftovers(s),
@@ -94,12 +96,6 @@ def leftovers(s: IndexSnapshot) -> frozenset[int]:
 def generation_of(manifest: Manifest) -> int | None:
     said = (manifest["metadata"].get("labels") or {}).get(names.GENERATION, "")
     return int(said) if said.isdigit() else None
-
-
-def _asks(s: IndexSnapshot, route: Route, name: str) -> str | None:
-    """What an annotation asks for that was not done yet; one that is left standing must not act again."""
-    said = s.metadata.annotations.get(name)
-    return None if said == route.acted.get(name) else said
 
 
 def _hold(s: IndexSnapshot, shards: tuple[ShardWorld, ...], space: Space | None) -> Finding | None:

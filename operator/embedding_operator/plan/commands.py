@@ -50,16 +50,22 @@ def readmissions(w: World) -> list[Command]:
 
 
 def releases(w: World) -> list[Command]:
-    """Leases of the generation that goes: what it has not read may be purged."""
-    gone = {shard.name for shard in w.shards.get(w.other.generation, ())}
-    consumers = {reverse_consumer(shard.number) for shard in w.shards.get(w.other.generation, ())}
+    """Leases of generations that are gone or go: what they have not read may be purged. Copies' own are not meant."""
     return [
         (shard.writer, message(Release, w, shard.writer, consumer=lease.consumer))
         for shard in w.writers
-        if shard.writer
+        if shard.writer and shard.writer.info.mode is Mode.OPEN
         for lease in shard.writer.info.followers
-        if lease.consumer in consumers or lease.consumer.rpartition("-")[0] in gone
+        if not (lease.consumer.startswith(f"{shard.name}-") or lease.consumer in _readers_of(w))
     ]
+
+
+def _readers_of(w: World) -> frozenset[str]:
+    """Names in leases of the other generation, while it reads."""
+    if w.route.other is None or w.route.phase is Phase.COLLECTING:
+        return frozenset()
+    shards = w.shards.get(w.other.generation, ())
+    return frozenset(f"{shard.name}-0" for shard in shards) | {reverse_consumer(shard.number) for shard in shards}
 
 
 def message(kind: type[Message], w: World, copy: Copy, **more: object) -> Message:

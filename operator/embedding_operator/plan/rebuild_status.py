@@ -33,6 +33,8 @@ class Building:
     gate: Finding | None
     holdups: tuple[Finding, ...] = ()
     """What keeps its shards from coming on."""
+    standstill: Finding | None = None
+    """The same, once it has lasted for too long."""
 
     @property
     def rebuild(self) -> Rebuild:

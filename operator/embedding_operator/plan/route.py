@@ -10,6 +10,7 @@ looks: whoever comes after a crash reads the shards, then the route, and goes on
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from embedding_serving.contract.admin import Activate, Fence, Seal, ShardInfo
@@ -38,6 +39,9 @@ def decide(route: Route, shards: Mapping[int, tuple[Shard, ...]], wish: Wish) ->
     standing = {name: value for name, value in route.acted.items() if wish.said.get(name) == value}
     if standing != route.acted:
         return w.decided(acted=standing)
+    if wish.unheeded:
+        notes = tuple(text for text in wish.unheeded.values() if text)
+        return replace(w.decided(acted=route.acted | {name: wish.said[name] for name in wish.unheeded}), notes=notes)
     if wish.retry and route.refused:
         return w.decided(refused=None, acted=_acted(w, names.RETRY))
     if route.phase in STEADY or route.phase is Phase.REOPENING:
@@ -52,13 +56,14 @@ def decide(route: Route, shards: Mapping[int, tuple[Shard, ...]], wish: Wish) ->
 
 def _stable(w: World) -> Decision:
     wish, route = w.wish, w.route
+    chores = [*readmissions(w), *releases(w)]
     if wish.inputs is None or wish.draft is None or wish.inputs.met_by(w.writer):
-        return w.stays(readmissions(w))
+        return w.stays(chores)
     if route.refused and route.refused.input_hash == wish.inputs.hash:
-        return w.stays(readmissions(w))
+        return w.stays(chores)
     hold = wish.hold.message if wish.hold else _not_all_open(w)
     if hold:
-        return w.stays(readmissions(w), hold)
+        return w.stays(chores, hold)
     rebuild = Rebuild(
         id=wish.rebuild_id,
         generation=wish.draft.generation,

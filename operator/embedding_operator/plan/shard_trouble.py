@@ -1,6 +1,7 @@
 """What is the matter with a shard, in words, and the command that helps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 
 from embedding_serving.contract.admin import Refusal, ShardInfo
 
@@ -54,6 +55,37 @@ def holdups(s: IndexSnapshot, shard: ShardWorld) -> Iterator[Finding]:
         return
     said = [info.build.message if info.build else None, *(source.message for source in info.sources)]
     yield from (Finding("Rebuilding", f"pod {info.pod}: {text}", stalled=False) for text in said if text)
+
+
+def standstill(s: IndexSnapshot, shards: Iterable[ShardWorld], begun: datetime) -> Finding | None:
+    """What keeps a generation from coming on for longer than spec.rebuild.progressDeadlineSeconds. Nothing is given up."""
+    seconds = s.index.spec.rebuild.progress_deadline_seconds
+    for shard in shards:
+        if _stands(s, shard, begun, timedelta(seconds=seconds)):
+            why = next((found.message for found in holdups(s, shard)), "nothing was said of why")
+            text = (
+                f"{shard.name} of the new generation has taken nothing for {seconds} s "
+                f"(spec.rebuild.progressDeadlineSeconds): {why}. It goes on as soon as it can"
+            )
+            return Finding("ProgressDeadlineExceeded", text)
+    return None
+
+
+def _stands(s: IndexSnapshot, shard: ShardWorld, begun: datetime, most: timedelta) -> bool:
+    """One that waits for its turn, or was told to stand still, does not count."""
+    info = shard.writer
+    if info is None or not info.history:
+        return s.now > max(begun, _unready_since(shard.writer_pod) or begun) + most
+    told = info.build is not None and info.build.pace == 0
+    return not told and any(source.idle_seconds > most.total_seconds() for source in info.sources)
+
+
+def _unready_since(pod: Manifest | None) -> datetime | None:
+    """None where there is no pod, or where it does not say."""
+    conditions = pod.get("status", {}).get("conditions", []) if pod else []
+    ready: Manifest = next((one for one in conditions if one["type"] == "Ready"), {})
+    since = ready.get("lastTransitionTime") or (pod["metadata"].get("creationTimestamp") if pod else None)
+    return datetime.fromisoformat(since) if since else None
 
 
 def _assessment(shard: ShardWorld, decision: Decision | None) -> Assessment | None:

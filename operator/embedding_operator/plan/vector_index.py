@@ -34,7 +34,7 @@ from .generation import first_route, with_current_revision
 from .model import Delete, Ensure, Plan, Scale, Step, Swap, Tell
 from .rebuild_status import FOLLOWING, Building, events
 from .route import decide
-from .shard_trouble import holdups
+from .shard_trouble import holdups, standstill
 from .shards import ShardWorld, all_shards, ordinal, shards_of
 from .snapshot import IndexSnapshot
 from .standing import Standing
@@ -148,19 +148,25 @@ def _building(s: IndexSnapshot, decision: Decision | None, gate: Gate) -> Buildi
     writers = [shard.writer for shard in shards_of(s, route.active)]
     known = [writer.documents for writer in writers if writer]
     shards = shards_of(s, route.generation(route.other))
+    paused, building = is_paused(s, route), route.phase is Phase.BUILDING
+    begun = moment(route.rebuild.started) if route.rebuild else None
     return Building(
         route=route,
         decision=decision,
         shards=shards,
         total_documents=sum(known) if len(known) == len(writers) else None,
-        paused=is_paused(s, route),
+        paused=paused,
         gate=gate.finding if decision.wants_gate else None,
-        holdups=tuple(found for shard in shards for found in holdups(s, shard)) if route.phase is Phase.BUILDING else (),
+        holdups=tuple(found for shard in shards for found in holdups(s, shard)) if building else (),
+        standstill=standstill(s, shards, begun or s.now) if building and not paused else None,
     )
 
 
 def _told(s: IndexSnapshot, decision: Decision | None) -> list[EventIntent]:
-    return events(s.route.route, decision.route) if decision else []
+    if decision is None:
+        return []
+    notes = [EventIntent("Warning", "AnnotationUnheeded", note) for note in decision.notes]
+    return [*events(s.route.route, decision.route), *notes]
 
 
 def _again(decision: Decision | None, steps: tuple[Step, ...]) -> float | None:

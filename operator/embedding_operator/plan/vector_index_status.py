@@ -148,7 +148,8 @@ def _blocker(v: Verdict, troubles: list[Finding]) -> Finding | None:
         taken = ", ".join(v.strangers)
         text = f"{taken} exists already and belongs to somebody else: rename or delete it, or rename this"
         return Finding("NameConflict", text)
-    return v.refusal or next((finding for finding in troubles if finding.stalled), None)
+    standstill = v.building.standstill if v.building else None
+    return v.refusal or next((finding for finding in troubles if finding.stalled), standstill)
 
 
 def _ready(s: IndexSnapshot, v: Verdict, troubles: list[Finding]) -> Condition:

@@ -74,7 +74,9 @@ class Wish:
     pace: float | None = None
     """Rows a second that each shard may embed; None = all that the encoders take."""
     said: Mapping[str, str] = field(default_factory=dict)
-    """Annotations that act once for each value, by name."""
+    """Annotations that name a generation, as they stand."""
+    unheeded: Mapping[str, str] = field(default_factory=dict)
+    """Those that ask for what can't be done any more, and why; empty where it was done."""
     promote: bool = False
     abort: bool = False
     rollback: bool = False

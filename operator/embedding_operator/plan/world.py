@@ -34,6 +34,8 @@ class Decision:
     behind: int | None = None
     """Changes that the generation being built has still to take; None while that is not known."""
     wants_gate: bool = False
+    notes: tuple[str, ...] = ()
+    """What people are told of what they asked for."""
 
 
 @dataclass(frozen=True)

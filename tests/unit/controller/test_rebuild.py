@@ -315,3 +315,20 @@ def test_an_operator_that_is_about_to_end_puts_up_no_fence(world: IndexWorld) ->
     assert world.route.phase is Phase.BUILDING
     world.settle(looks=80)
     assert world.route.writer == 2
+
+
+def test_an_annotation_that_comes_too_late_says_so_once(world: IndexWorld) -> None:
+    rebuild(world)
+    world.edit(rebuild={"rollbackWindowSeconds": 0})
+    world.settle(looks=80)
+    world.annotate(rollback="2")
+    world.settle(looks=80)
+    assert world.route.writer == 2
+    assert world.kube.writes.count("event AnnotationUnheeded") == 1
+
+
+def test_leases_of_a_generation_that_is_gone_are_released(world: IndexWorld) -> None:
+    rebuild(world)
+    world.edit(rebuild={"rollbackWindowSeconds": 0})
+    world.settle(looks=80)
+    assert not any(volume.leases for name, volume in world.shards.volumes.items() if name.startswith("docs-g2"))
