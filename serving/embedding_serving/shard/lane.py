@@ -1,7 +1,8 @@
 """Where a kind of work runs: at once while it is short, in a thread when it has become long.
 
 A hand-over to a thread and back costs more than a short search takes; a long one on the event loop would hold up every
-other connection. What decides is how long the last ones took.
+other connection. What decides is how long the last ones took: by the processor time, which a busy machine stretches
+little, unless they waited for a disk.
 """
 
 import asyncio
@@ -14,7 +15,10 @@ from ..wire.errors import OVERLOADED, WireError
 
 T = TypeVar("T")
 
-INLINE_SECONDS = 0.001
+INLINE_SECONDS = 0.002
+"""Of which about half holds the interpreter's lock: with more threads, little more would be done."""
+WAITING_SHARE = 0.125
+"""What a second of the clock counts: work that waited for its turn is not long, work that waited for a disk is."""
 MAX_WAITING = 512
 _WEIGHT = 0.1
 
@@ -44,10 +48,11 @@ class Lane:
             self.waiting -= 1
 
     def _timed(self, work: Callable[[], T], units: int) -> T:
-        begin = time.perf_counter()
+        begin, worked = time.perf_counter(), time.thread_time()
         try:
             return work()
         finally:
-            seconds = (time.perf_counter() - begin) / units
+            used, passed = time.thread_time() - worked, time.perf_counter() - begin
+            seconds = max(used, passed * WAITING_SHARE) / units
             known = self.unit_seconds
             self.unit_seconds = seconds if known is None else known + _WEIGHT * (seconds - known)

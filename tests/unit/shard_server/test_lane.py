@@ -23,10 +23,17 @@ async def test_short_work_comes_to_run_on_the_loop_and_long_work_beside_it(execu
         await _where(lane)
     assert await _where(lane) == threading.get_ident()
     for _ in range(100):
-        await _where(lane, seconds=0.005)
-        if await _where(lane, seconds=0.005) != threading.get_ident():
+        await _where(lane, seconds=0.03)
+        if await _where(lane, seconds=0.03) != threading.get_ident():
             break
     assert await _where(lane) != threading.get_ident()
+
+
+async def test_work_that_waits_for_its_turn_is_not_long(executor: ThreadPoolExecutor) -> None:
+    lane = Lane(executor)
+    assert await _where(lane, seconds=0.004) != threading.get_ident()
+    assert lane.unit_seconds is not None
+    assert lane.unit_seconds < 0.004
 
 
 async def test_a_piece_that_is_many_times_larger_runs_beside_the_loop(executor: ThreadPoolExecutor) -> None:
