@@ -29,5 +29,6 @@ def as_vectors(values: npt.ArrayLike, dimensions: int) -> Vectors:
 
 
 def as_rows(values: npt.ArrayLike) -> Rows:
-    """int64 [n]."""
-    return np.ascontiguousarray(values, dtype=np.int64).reshape(-1)
+    """int64 [n]; the same array where it is one already."""
+    array = np.ascontiguousarray(values, dtype=np.int64)
+    return array if array.ndim == 1 else array.reshape(-1)

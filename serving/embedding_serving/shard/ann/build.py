@@ -105,7 +105,7 @@ def _build_engine(job: Job, spec: EngineSpec, vectors: Vectors, alive: Mask) -> 
         tail.add(vectors[:part])
         part_samples = _samples(job, vectors[:part], alive[:part], random)
         tail_depths = calibrate(Trial(tail, codes, vectors[:part], alive[:part], job.distance), part_samples, goal)
-    write_durably(directory / tail_name(job.token), tail.blank().save)
+    write_durably(directory / tail_name(job.token), tail.appendable().save)
     return EngineFiles(
         spec=spec,
         options=job.options,

@@ -111,7 +111,8 @@ def _look(trial: Trial, sample: Sample, goal: float, rank: int) -> Look | None:
         if best and _cost(trial, effort, 0) > best[0]:
             break
         deepest = _deepest(trial.spec, trial.engine.count, rank, effort)
-        positions = _positions(trial, sample, trial.engine.search(sample.queries[: QUERIES[rank]], deepest, effort), rank)
+        found = trial.engine.search(sample.queries[: QUERIES[rank]], deepest, effort).slots
+        positions = _positions(trial, sample, found, rank)
         look = _shallowest(positions, goal, Look(rank=rank, depth=deepest, effort=effort, recall=0.0), _floor(trial.spec))
         cost = _cost(trial, effort, look.depth) + (_MISSED_NS * (1 - look.recall) if look.recall < goal else 0.0)
         if best is None or cost < best[0]:

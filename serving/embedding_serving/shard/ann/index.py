@@ -19,6 +19,7 @@ from .loading import load_engine, read_trusted_manifest
 from .recall import AT, RecentQueries, RunningRecall
 from .scoring import one_thread
 from .search import Planner
+from .selection import Selections
 from .slots import SlotFile
 from .source import VectorSource
 from .upkeep import Upkeep
@@ -59,6 +60,7 @@ class VectorIndex:
         self._limits = limits or Limits()
         self._recent = RecentQueries(dimensions)
         self._recall = RunningRecall()
+        self._selections = Selections()
         self._sampled = -1
         self._sampling = threading.Lock()
         self._cache: Cache | None = None
@@ -124,8 +126,9 @@ class VectorIndex:
             raise ValueError("k must be at least 1")
         if rows is None and not exact:
             self._recent.add(vectors)
-        planner = Planner(self._loaded.view, self._distance, self._limits)
-        return planner.search(vectors, k, None if rows is None else as_rows(rows), exact=exact)
+        view = self._loaded.view
+        allowed = None if rows is None else self._selections.of(as_rows(rows), view.slots)
+        return Planner(view, self._distance, self._limits).search(vectors, k, allowed, exact=exact)
 
     def configure(self, options: IndexOptions) -> None:
         """Serves with the index at hand until that of the new options is built. Raises UnsupportedIndexTypeError."""

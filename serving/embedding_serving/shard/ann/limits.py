@@ -9,13 +9,15 @@ class Limits:
     """Fewer live rows than this are scanned: no index is faster."""
     flat_rows: int = 300_000
     """Auto puts inverted lists in front beyond this many live rows."""
-    exact_filter_rows: int = 5_000
+    exact_filter_rows: int = 2_000
     """A filter that leaves at most this many rows is answered by scanning them: 0.1 to 0.2 us a row, in any order."""
+    exact_tail_rows: int = 1_000
+    """So many allowed rows of the tail are scanned."""
     fold_rows: int = 256
     """Appended rows are scanned exactly until so many are encoded at once."""
     insist_rows: int = 8_192
     """Beyond this many waiting rows, folding them in waits for the searches instead of trying again later."""
-    growth_rows_min: int = 20_000
+    growth_rows_min: int = 10_000
     growth_rows_max: int = 200_000
     """A new build is due when rows appended since the last exceed its size, within these bounds."""
     dead_share: float = 0.3
