@@ -1,6 +1,7 @@
 """Every metric of a shard, under one registry. Gauges are read when somebody scrapes."""
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -45,9 +46,12 @@ class Metrics:
             "shard_commit_changes", "Changes that share a transaction", buckets=GROUP_CHANGES, registry=registry
         )
 
+        self._request_children = lru_cache(512)(lambda op, code: self._requests.labels(op, code))
+        self._seconds_children = lru_cache(64)(lambda op: self._seconds.labels(op))
+
     def call(self, op: str, code: str, seconds: float) -> None:
-        self._requests.labels(op, code).inc()
-        self._seconds.labels(op).observe(seconds)
+        self._request_children(op, code).inc()
+        self._seconds_children(op).observe(seconds)
         if op in SEARCHES:
             self._search.observe(seconds)
 
