@@ -103,13 +103,19 @@ async def test_two_shards_become_three_with_the_vectors_they_have_and_answer_a_r
     assert sum(info.documents for info in green.infos) == 120
     assert all(info.build is None for info in green.infos)
     await blue.write({"id": "d0000", "text": "later"})
-    hand_over(blue, green, epoch=2, rebuild_id="r1")
+    begins = hand_over(blue, green, epoch=2, rebuild_id="r1")
     assert await green.write(*changes, **request) == first
     assert await green.texts(["d0000", "d0001", "d0119"]) == {
         "d0000": "later",
         "d0001": "of one request",
         "d0119": wanted["d0119"],
     }
+    await green.write({"id": "d0003", "op": "delete"}, {"id": "new", "text": "of green"})
+    follow(blue, green, epoch=2, leases=begins, nonce="r1")
+    await_caught_up(blue)
+    assert blue.digest == green.digest
+    hand_over(green, blue, epoch=3, rebuild_id="r2")
+    assert await blue.texts(["d0003", "new"]) == {"d0003": None, "new": "of green"}
 
 
 async def test_a_build_that_is_killed_goes_on_and_embeds_at_most_one_page_again(

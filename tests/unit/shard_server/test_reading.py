@@ -2,17 +2,19 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from embedding_serving.contract.admin import FeedSource, Follow, Mode, Prepare
 from embedding_serving.contract.index import IndexName
 from embedding_serving.contract.route import ShardPosition
-from embedding_serving.shard import reading
+from embedding_serving.shard import embedding, reading
+from embedding_serving.shard.embedding import Embedded, Embedding, Known
 from embedding_serving.shard.follower import Follower
 from embedding_serving.shard.reading import Hello, Piece
 from embedding_serving.shard.store.records import FeedRow, Identity, Lease, Page, Version
@@ -81,7 +83,7 @@ class Fill:
 
 
 @asynccontextmanager
-async def following(directory: Path, feed: Feed, fill: Fill, **told: object) -> AsyncIterator[tuple[Follower, Store]]:
+async def following(directory: Path, feed: Feed, fill: reading.Fill, **told: object) -> AsyncIterator[tuple[Follower, Store]]:
     store = Store.open(directory, Identity(generation=2, shard=0, shards=1, fingerprint="f2", dimensions=4))
     store.start()
     follower = Follower(store, "docs-g2-s0-0", OURS, feed.connect, fill)
@@ -120,6 +122,32 @@ async def test_pages_are_read_ahead_and_the_source_is_told_what_is_durable_alone
         assert all(durable <= start for durable, start in feed.asked)
         await until(lambda: feed.asked[-1] == (40, 40))
         assert (follower.states()[0].behind, store.state.counters.documents) == (0, 40)
+
+
+async def test_the_encoder_has_the_next_texts_before_it_is_done_with_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "PIECE_ROWS", 2)
+    queue: list[object] = []
+    answered = 0
+
+    async def encode(encoder: str, texts: Sequence[str]) -> Embedded:
+        """One after the other: each when another call waits behind it, if there is more to come."""
+        nonlocal answered
+        queue.append(call := object())
+        await until(lambda: queue[0] is call and (len(queue) > 1 or answered + len(texts) == feed.end))
+        queue.pop(0)
+        answered += len(texts)
+        return Embedded(np.ones((len(texts), 4), np.float32))
+
+    async def nothing(ids: Sequence[str]) -> Known:
+        return {}
+
+    feed = Feed(end=21)
+    one = Embedding(Identity(2, 0, 1, "f2", 4), encode, nothing, lambda _: [])
+    async with following(tmp_path, feed, one.pieces) as (_, store):
+        await until(lambda: cursor(store)() == 21)
+        assert len(store.reader.live_rows(0)) == 21
 
 
 async def test_what_waits_is_looked_at_meanwhile(tmp_path: Path) -> None:
