@@ -1,0 +1,27 @@
+"""`python -m simulation --count 1000`: lives of an index, by seeds one after the other; `--seed n` tells one in full."""
+
+import argparse
+import os
+import sys
+
+if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of what a seed decides
+    os.execve(sys.executable, [sys.executable, "-m", "simulation", *sys.argv[1:]], os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606
+
+from .sweep import sweep, tell
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, help="tell this one in full")
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--count", type=int, default=1_000)
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin none after so long")
+    parser.add_argument("--processes", type=int, default=2)
+    chosen = parser.parse_args()
+    if chosen.seed is not None:
+        return tell(chosen.seed)
+    return sweep(chosen.first, chosen.count, chosen.seconds, chosen.processes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,264 @@
+"""What happens in one life of an index: what people ask for, and what fails."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from embedding_serving.contract.admin import Mode
+from embedding_serving.contract.route import Phase
+
+from .network import Node, Weather
+
+if TYPE_CHECKING:
+    from .world import World
+
+Deed = Callable[["World"], None]
+
+
+@dataclass
+class Schedule:
+    """deeds: what happens when, in seconds from when the index takes writes."""
+
+    seconds: float
+    weather: Weather
+    deeds: list[tuple[float, str, Deed]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s, {self.weather}, " + ", ".join(f"{what} at {when:.1f}" for when, what, _ in self.deeds)
+
+    def add(self, when: float, what: str, do: Deed) -> None:
+        self.deeds.append((when, what, do))
+
+    async def play(self, world: "World") -> None:
+        await world.opened_for_clients()
+        world.network.weather = self.weather
+        start = world.loop.now
+        for when, what, do in sorted(self.deeds, key=lambda deed: deed[0]):
+            await asyncio.sleep(start + when - world.loop.now)
+            world.trace(f"--- {what}")
+            do(world)
+        await asyncio.sleep(start + self.seconds - world.loop.now)
+
+    def heal(self, world: "World") -> None:
+        """Faults are over; what was asked for last stands."""
+        world.trace("--- faults are over")
+        world.network.weather = Weather()
+        world.network.cut.clear()
+        world.spec.auto_promotion, world.spec.canary = True, ()
+        if world.volumes_lost:
+            world.spec.accepted_loss = world.kube.route.writer
+        for node in world.nodes():
+            node.frozen_until = 0.0
+        for name in world.kube.pods:
+            if world.process_at(name) is None:
+                world.start(name, 0.1)
+
+
+def drawn(world: "World") -> Schedule:
+    dice, spec = world.dice, world.spec
+    spec.shards = dice.choice((1, 1, 1, 2, 2))
+    spec.replicas = dice.choice((1, 1, 1, 1, 2))
+    spec.fence_seconds = dice.choice((0.3, 1.0, 3.0))
+    spec.rollback_seconds = dice.choice((0.0, 1.0, 3.0, 30.0))
+    spec.auto_promotion = dice.random() < 0.9
+    spec.canary = dice.choice(((), (), (), ((30, 0.5),), ((50, None),)))
+    spec.refused_generations = {2} if dice.random() < 0.05 else set()
+    spec.max_parallel_shards = dice.choice((None, None, 1))
+    world.acknowledge = "Follower" if spec.replicas > 1 else "Writer"
+    world.pause_seconds = dice.choice((0.1, 0.4, 0.8))
+    world.retention_seconds = dice.choice((60.0, 60.0, 100.0))
+    calm = dice.random() < 0.1
+    world.calm = calm
+    operators = 1 if calm else dice.choice((1, 1, 2))
+    world.begin(gateways=dice.choice((1, 1, 2)), operators=operators, clients=dice.choice((1, 2)), documents=2)
+    schedule = Schedule(dice.uniform(3.0, 7.0), Weather() if calm else _weather(dice))
+    _wishes(schedule, dice)
+    if not calm:
+        _faults(schedule, dice)
+    return schedule
+
+
+def _weather(dice: random.Random) -> Weather:
+    if dice.random() < 0.3:
+        return Weather()
+    return Weather(
+        lost=dice.choice((0.0, 0.02, 0.1)),
+        reply_lost=dice.choice((0.0, 0.02, 0.1)),
+        slow=dice.choice((0.0, 0.02, 0.1)),
+        slow_seconds=dice.choice((0.5, 3.0)),
+        twice=dice.choice((0.0, 0.0, 0.1)),
+    )
+
+
+# --- what people ask for ---
+
+
+def _wishes(schedule: Schedule, dice: random.Random) -> None:
+    when = dice.uniform(0.0, 0.5)
+    schedule.add(when, *_change(dice))
+    for _ in range(dice.choice((0, 1, 1, 2, 3))):
+        when += dice.choice((dice.uniform(0.0, 0.6), dice.uniform(0.3, 3.0)))
+        schedule.add(when, *dice.choice((_change, _back, _abort, _rollback, _promote, _retry, _rollback, _abort))(dice))
+
+
+def _change(dice: random.Random) -> tuple[str, Deed]:
+    fingerprint, shards = f"fp-{dice.randrange(2, 5)}", dice.choice((None, None, 1, 2, 3))
+
+    def do(world: "World") -> None:
+        world.spec.fingerprint = fingerprint if dice.random() < 0.8 or shards is None else world.spec.fingerprint
+        world.spec.shards = shards or world.spec.shards
+
+    return f"{fingerprint} in {shards or 'as many'} shards is asked for", do
+
+
+def _back(dice: random.Random) -> tuple[str, Deed]:
+    def do(world: "World") -> None:
+        first = world.kube.routes[0][1].generations[0]
+        world.spec.fingerprint, world.spec.shards = first.fingerprint, first.shards
+
+    return "the first model is asked for again", do
+
+
+def _abort(dice: random.Random) -> tuple[str, Deed]:
+    def do(world: "World") -> None:
+        world.spec.abort = world.kube.route.other
+
+    return "somebody aborts", do
+
+
+def _rollback(dice: random.Random) -> tuple[str, Deed]:
+    def do(world: "World") -> None:
+        world.spec.rollback = world.kube.route.writer
+
+    return "somebody goes back", do
+
+
+def _promote(dice: random.Random) -> tuple[str, Deed]:
+    def do(world: "World") -> None:
+        world.spec.promote = world.kube.route.other
+
+    return "somebody promotes", do
+
+
+def _retry(dice: random.Random) -> tuple[str, Deed]:
+    def do(world: "World") -> None:
+        refused = world.kube.route.refused
+        world.spec.retry = refused.generation if refused else None
+
+    return "somebody retries", do
+
+
+# --- what fails ---
+
+
+def _faults(schedule: Schedule, dice: random.Random) -> None:
+    kinds = dice.sample(FAULTS, 4)
+    for _ in range(dice.choice((0, 1, 2, 3, 5))):
+        schedule.add(dice.uniform(0.0, schedule.seconds), *dice.choice(kinds)(dice))
+
+
+def _kill_shard(dice: random.Random) -> tuple[str, Deed]:
+    seconds = dice.choice((0.05, 0.3, 2.0))
+
+    def do(world: "World") -> None:
+        pod = dice.choice(sorted(world.kube.pods))
+        world.kill(pod, again_after=seconds)
+
+    return f"a shard dies for {seconds} s", do
+
+
+def _kill_operator(dice: random.Random) -> tuple[str, Deed]:
+    seconds = dice.choice((0.0, 0.5, 3.0))
+
+    def do(world: "World") -> None:
+        world.replace_operator(dice.randrange(len(world.operators)), seconds)
+
+    return f"an operator dies for {seconds} s", do
+
+
+def _kill_gateway(dice: random.Random) -> tuple[str, Deed]:
+    def do(world: "World") -> None:
+        world.replace_gateway(dice.randrange(len(world.gateways)))
+
+    return "a gateway dies", do
+
+
+def _freeze(dice: random.Random) -> tuple[str, Deed]:
+    seconds = dice.choice((0.3, 1.0, 4.0))
+
+    def do(world: "World") -> None:
+        node = _any(world, dice)
+        world.trace(f"{node.name} is frozen for {seconds} s")
+        node.frozen_until = world.loop.now + seconds
+
+    return "a process freezes", do
+
+
+def _cut(dice: random.Random) -> tuple[str, Deed]:
+    seconds = dice.choice((0.3, 1.0, 4.0))
+
+    def do(world: "World") -> None:
+        name = _any(world, dice).name
+        world.trace(f"{name} reaches nobody for {seconds} s")
+        world.network.cut.add(name)
+        world.loop.call_later(seconds, world.network.cut.discard, name)
+
+    return "a node is cut off", do
+
+
+def _clock(dice: random.Random) -> tuple[str, Deed]:
+    seconds = dice.choice((-15.0, -3.0, 3.0, 15.0))
+
+    def do(world: "World") -> None:
+        world.loop.skew = max(-20.0, min(20.0, world.loop.skew + seconds))
+
+    return f"clocks jump by {seconds} s", do
+
+
+def _take_over(dice: random.Random) -> tuple[str, Deed]:
+    """Another operator leads, while the one before does not know it yet."""
+
+    def do(world: "World") -> None:
+        world.operators[0].frozen_until = world.loop.now + dice.choice((0.3, 1.0, 3.0))
+        world.add_operator()
+
+    return "another operator takes over", do
+
+
+def _lose_volume(dice: random.Random) -> tuple[str, Deed]:
+    def do(world: "World") -> None:
+        losable = [name for name in sorted(world.kube.pods) if _spare(world, name)]
+        if losable and not world.volumes_lost:
+            world.volumes_lost += 1
+            world.lose(dice.choice(losable))
+
+    return "a volume is lost", do
+
+
+def _spare(world: "World", name: str) -> bool:
+    """Whether nothing acknowledged is on this volume alone."""
+    pod, route = world.kube.pods[name], world.kube.route
+    if pod.ordinal:
+        return True
+    if pod.generation.generation != route.writer:
+        return world.opened.get(name, (0, Mode.CLOSED))[1] is not Mode.OPEN
+    return route.phase is Phase.COMMITTED and world.opened.get(name, (0, Mode.CLOSED))[1] is Mode.CLOSED
+
+
+def _any(world: "World", dice: random.Random) -> Node:
+    return dice.choice(world.nodes())
+
+
+FAULTS = (
+    _kill_shard,
+    _kill_shard,
+    _kill_operator,
+    _kill_gateway,
+    _freeze,
+    _cut,
+    _clock,
+    _lose_volume,
+    _take_over,
+)

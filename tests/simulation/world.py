@@ -1,0 +1,227 @@
+"""Everything that runs, what becomes of it, and what must hold of it after every step."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from embedding_serving.contract.admin import Mode
+from embedding_serving.contract.route import Phase, Route
+from embedding_serving.shard.store.state import State
+
+from .clients import ClientProcess
+from .clock import VirtualLoop
+from .disk import Disks
+from .gateway import GatewayProcess
+from .kube import Conflict, Kube, PodObject, first_route, generation_route
+from .network import HERE, WORLD, Network, Node
+from .operators import OperatorProcess, Spec
+from .shard import ShardProcess
+
+T = TypeVar("T")
+
+
+CALM_SECONDS = 0.7
+"""Longer than an operator sleeps."""
+
+
+class World:
+    def __init__(self, loop: VirtualLoop, seed: int, *, talks: bool = False) -> None:
+        self.loop = loop
+        self.dice = random.Random(seed)
+        self.network = Network(self.dice)
+        self.kube = Kube(loop.time, self.dice)
+        self.disks = Disks()
+        self.spec = Spec()
+        self.acknowledge = "Writer"
+        self.retention_seconds = 60.0
+        self.pause_seconds = 0.3
+        self.closing = False
+        self.failures: list[str] = []
+        self.calm = True
+        """Nothing fails, so every read is answered."""
+        self.lines: deque[str] = deque(maxlen=None if talks else 1)
+        self._talks = talks
+        self.processes: dict[str, ShardProcess] = {}
+        self.gateways: list[GatewayProcess] = []
+        self.operators: list[OperatorProcess] = []
+        self.clients: list[ClientProcess] = []
+        self.opened: dict[str, tuple[int, Mode]] = {}
+        """Of every writer's volume: generation and mode, as committed last."""
+        self.volumes_lost = 0
+        self._restarting: set[str] = set()
+        self.switches = 0
+        self.acknowledged = 0
+        self.stop = asyncio.Event()
+        HERE.set(Node("nobody"))
+        WORLD.set(self)
+
+    # --- telling ---
+
+    def trace(self, line: str) -> None:
+        if self._talks:
+            self.lines.append(f"{self.loop.now - 1000:8.3f}  {line}")
+
+    def broken(self, what: str) -> None:
+        self.trace(f"BROKEN: {what}")
+        self.failures.append(what)
+        self.stop.set()
+
+    def unanswered(self, kind: str, error: BaseException) -> None:
+        self.trace(f"a {kind} read is not answered: {type(error).__name__} {error}")
+        if self.calm:
+            self.broken(f"a {kind} read was not answered though nothing failed: {error}")
+
+    # --- who runs ---
+
+    def begin(self, gateways: int, operators: int, clients: int, documents: int) -> None:
+        first = generation_route(1, self.spec.fingerprint, self.spec.shards)
+        self.kube.routes.append((self.loop.now, first_route(first)))
+        self.gateways = [GatewayProcess(self, f"gateway-{number}") for number in range(gateways)]
+        self.operators = [OperatorProcess(self, f"operator-{number}") for number in range(operators)]
+        self._clients = clients, documents
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        while not holds():  # noqa: ASYNC110 - virtual time costs nothing
+            await asyncio.sleep(0.1)
+
+    async def opened_for_clients(self) -> None:
+        """Until the index takes writes; then its clients begin."""
+        await self.until(
+            lambda: self.kube.route.phase is Phase.STABLE and all(one.routes.current is not None for one in self.gateways)
+        )
+        await asyncio.sleep(1.0)
+        number, documents = self._clients
+        self.clients = [ClientProcess(self, f"client-{one}", documents) for one in range(number)]
+
+    def nodes(self) -> list[Node]:
+        return [*(one for _, one in sorted(self.processes.items()) if one.alive), *self.gateways, *self.operators]
+
+    def add_operator(self) -> None:
+        self.operators.append(OperatorProcess(self, f"operator-{len(self.operators)}"))
+
+    def replace_operator(self, place: int, seconds: float) -> None:
+        self.operators[place].kill()
+        self.loop.call_later(seconds, self._operator_starts, place)
+
+    def _operator_starts(self, place: int) -> None:
+        self.operators[place] = OperatorProcess(self, self.operators[place].name)
+
+    def replace_gateway(self, place: int) -> None:
+        self.gateways[place].kill()
+        self.gateways[place] = GatewayProcess(self, self.gateways[place].name)
+
+    def process_at(self, pod: str) -> ShardProcess | None:
+        process = self.processes.get(pod)
+        return process if process is not None and process.alive else None
+
+    def gateway(self) -> GatewayProcess:
+        return self.dice.choice(self.gateways)
+
+    async def at(self, node: Node, work: Coroutine[Any, Any, T]) -> T:
+        """Somebody's call to a node, with a way there and back."""
+        await asyncio.sleep(self.network.delay())
+        await asyncio.sleep(node.frozen_until - self.loop.now)
+        task = node.spawn(work)
+        result: T = await asyncio.shield(task)
+        await asyncio.sleep(self.network.delay())
+        return result
+
+    async def look_up(self, host: str, port: int) -> list[tuple[str, int]]:
+        name = host.partition(".")[0]
+        return [(pod, port) for pod in self.kube.pods if pod.rpartition("-")[0] == name]
+
+    # --- pods ---
+
+    def create(self, pod: PodObject) -> None:
+        self.trace(f"pod {pod.name} is created")
+        self.kube.pods[pod.name] = pod
+        self.start(pod.name, self.dice.uniform(0.02, 0.3))
+
+    def start(self, name: str, seconds: float) -> None:
+        if name not in self._restarting:
+            self._restarting.add(name)
+            self.loop.call_later(seconds, self._started, name)
+
+    def _started(self, name: str) -> None:
+        self._restarting.discard(name)
+        pod = self.kube.pods.get(name)
+        if pod is None or self.process_at(name) is not None:
+            return
+        process = ShardProcess(self, name, pod.generation, pod.shard, self.spec.replicas)
+        self.processes[name] = process
+        self.trace(f"{name} starts with history {process.store.state.protocol.history}")
+
+    def kill(self, name: str, *, again_after: float | None = 0.2) -> None:
+        process = self.process_at(name)
+        if process is not None:
+            self.trace(f"{name} dies")
+            process.kill()
+        if again_after is not None:
+            self.start(name, again_after)
+
+    def lose(self, name: str) -> None:
+        """A pod and its volume."""
+        self.trace(f"{name} loses its volume")
+        self.kill(name, again_after=None)
+        self.disks.lose(f"/simulated/{name}")
+        self.opened.pop(name, None)
+        self.start(name, 0.3)
+
+    def delete(self, pod: PodObject) -> None:
+        """A pod of a generation that goes, and its volume."""
+        number = pod.generation.generation
+        if number == self.kube.route.writer:
+            self.broken(f"{pod.name} is removed while its generation takes writes")
+        if self.kube.pods.pop(pod.name, None) is None:
+            return
+        self.trace(f"pod {pod.name} is removed with its volume")
+        self.kill(pod.name, again_after=None)
+        self.disks.lose(f"/simulated/{pod.name}")
+        self.opened.pop(pod.name, None)
+
+    # --- what is watched ---
+
+    def decided(self, who: str, version: int, route: Route) -> None:
+        """Raises Conflict."""
+        before = self.kube.route
+        try:
+            self.kube.put(version, route)
+        except Conflict:
+            self.trace(f"{who} is too late")
+            raise
+        self.trace(
+            f"{who} decides: {before.phase} → {route.phase} seq {route.seq} epoch {route.epoch} writer {route.writer} "
+            f"other {route.other} resume {route.resume} weights {route.weights} histories {route.active.histories}"
+        )
+        if route.phase is Phase.COMMITTED and before.phase is not Phase.COMMITTED:
+            self.switches += 1
+        if before.writer not in {one.generation for one in route.generations}:
+            self.broken(f"the route forgets generation {before.writer} which takes writes")
+
+    def committed(self, pod: str, before: State, after: State) -> None:
+        """Of a shard's transaction."""
+        if before.protocol.mode is not after.protocol.mode or pod not in self.opened:
+            known = after.protocol
+            self.trace(f"{pod} is {known.mode} at {known.epoch}, position {after.position}")
+            if pod.endswith("-0"):
+                self.opened[pod] = after.identity.generation, known.mode
+                taking = {generation for generation, mode in self.opened.values() if mode is Mode.OPEN}
+                if len(taking) > 1:
+                    self.broken(f"generations {sorted(taking)} take writes at once")
+
+    @property
+    def settled(self) -> bool:
+        """Nothing was decided for some looks, and nobody waits."""
+        since, route = self.kube.routes[-1]
+        at_rest = route.phase in (Phase.STABLE, Phase.OBSERVING) and self.loop.now - since > CALM_SECONDS
+        return at_rest and all(one.resting for one in self.clients)
+
+    def close(self) -> None:
+        for name in list(self.processes):
+            if self.process_at(name):
+                self.processes[name].kill()
+        for node in (*self.gateways, *self.operators, *self.clients):
+            node.kill()
+        self.disks.close()
