@@ -15,6 +15,7 @@ from ..build.vector_index import Volume
 from ..resources import (
     CONFIG_MAP,
     HPA,
+    JOB,
     NETWORK_POLICY,
     PDB,
     PVC,
@@ -193,7 +194,7 @@ def _steps(s: IndexSnapshot, decision: Decision, gate: Gate) -> Iterator[Step]:
         yield swap
     going = route.other if route.phase is Phase.COLLECTING else None
     shards = tuple(shard for number, found in all_shards(s, route).items() if number != going for shard in found)
-    intents = [*_intents(s, route, shards), *(gate.intents if decision.wants_gate else ())]
+    intents = [*_intents(s, route, shards), *(gate.intents if decision.wants_gate or s.children.of(JOB) else ())]
     settling = route.phase in SWITCHING
     yield from (step for step in ensures(s, intents) if not (settling and isinstance(step, Ensure) and step.live))
     yield from _scales(s, decision, shards)
