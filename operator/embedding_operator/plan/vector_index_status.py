@@ -148,8 +148,8 @@ def _blocker(v: Verdict, troubles: list[Finding]) -> Finding | None:
         taken = ", ".join(v.strangers)
         text = f"{taken} exists already and belongs to somebody else: rename or delete it, or rename this"
         return Finding("NameConflict", text)
-    standstill = v.building.standstill if v.building else None
-    return v.refusal or next((finding for finding in troubles if finding.stalled), standstill)
+    building = [v.building.gate, v.building.standstill] if v.building else []
+    return v.refusal or next((finding for finding in (*troubles, *building) if finding and finding.stalled), None)
 
 
 def _ready(s: IndexSnapshot, v: Verdict, troubles: list[Finding]) -> Condition:

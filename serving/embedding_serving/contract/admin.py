@@ -175,6 +175,7 @@ class SourceState(Frozen):
     host: str
     cursor: int
     behind: int | None = Field(default=None, description="Rows that the source had beyond the cursor when last asked.")
+    idle_seconds: float = Field(default=0.0, description="How long the cursor has stood though there may be more to read.")
     message: str | None = None
 
 

@@ -6,6 +6,7 @@ is durable is in the store (cursor, history, nonce); this file holds connections
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -42,7 +43,14 @@ class Follower:
     """
 
     def __init__(
-        self, store: Store, consumer: str, index: IndexName, connect: Connect, fill: Fill, writer: str | None = None
+        self,
+        store: Store,
+        consumer: str,
+        index: IndexName,
+        connect: Connect,
+        fill: Fill,
+        writer: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._consumer = consumer
@@ -50,7 +58,10 @@ class Follower:
         self._connect = connect
         self._fill = fill
         self._writer = writer
+        self._clock = clock
         self._progress: dict[Source | None, _Progress] = {}
+        self._stood: dict[Source, tuple[int, float]] = {}
+        """The cursor of a source, and since when it is there."""
 
     @property
     def caught_up_once(self) -> bool:
@@ -66,10 +77,15 @@ class Follower:
                 host=source.host,
                 cursor=source.cursor,
                 behind=self._behind(source),
+                idle_seconds=self._idle_seconds(source.reading),
                 message=self._of(source.reading).message,
             )
             for source in self._store.state.sources
         )
+
+    def stood_as_told(self) -> None:
+        """It was told to stand still, and may go on: the time until now does not count as idle."""
+        self._stood = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -84,6 +100,7 @@ class Follower:
                     self._progress.pop(reading, None)
                 for reading in wanted - tasks.keys():
                     tasks[reading] = asyncio.create_task(self._follow(reading))
+                self._note_cursors()
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             for task in tasks.values():
@@ -182,6 +199,19 @@ class Follower:
         if progress.message != reason:
             log.info("a source cannot be read: %s", reason, extra={"shard": reading.shard if reading else None})
         self._progress[reading] = _Progress(progress.end, reason)
+
+    def _note_cursors(self) -> None:
+        """A source without a message that has been read to its end has nothing to give: that is no idleness."""
+        now, before = self._clock(), self._stood
+        self._stood = {}
+        for source in self._store.state.sources:
+            cursor, since = before.get(source.reading, (source.cursor, now))
+            wanting = self._is_free and (self._behind(source) != 0 or self._of(source.reading).message is not None)
+            self._stood[source.reading] = source.cursor, since if wanting and cursor == source.cursor else now
+
+    def _idle_seconds(self, reading: Source) -> float:
+        _, since = self._stood.get(reading, (0, self._clock()))
+        return max(0.0, self._clock() - since)
 
     def _of(self, reading: Source | None) -> _Progress:
         return self._progress.get(reading, _Progress())

@@ -244,6 +244,8 @@ class ShardService:
     def _paced(self, message: Pace) -> Answer:
         state = self.store.state
         check(state, message)
+        if self._embedding.pace.rows_per_second == 0 != message.rows_per_second:
+            self._follower.stood_as_told()
         self._embedding.pace.tell(message.rows_per_second)
         return answer(state)
 

@@ -12,7 +12,7 @@ import pytest
 
 from embedding_serving.contract.admin import Mode
 from embedding_serving.contract.index import IndexName
-from embedding_serving.shard.follower import Follower
+from embedding_serving.shard.follower import LOOK_SECONDS, Follower
 from embedding_serving.shard.reading import Hello, Piece, Unreachable
 from embedding_serving.shard.store.records import Identity, Lease, Page
 from embedding_serving.shard.store.state import Source
@@ -48,6 +48,23 @@ class Address:
         return Page(history, lease.position, lease.position, lease.position, [], [])
 
 
+@dataclass
+class Endless(Address):
+    """There is always more, and none of it is given."""
+
+    async def pull(self, lease: Lease, history: str, start: int, **asked: object) -> Page:
+        page = await super().pull(lease, history, start, **asked)
+        return replace(page, position=lease.position + 5)
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 async def until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not holds():
@@ -60,10 +77,12 @@ def fill(source: Source, page: Page) -> AsyncIterator[Piece]:
 
 
 @asynccontextmanager
-async def following(directory: Path, address: Address) -> AsyncIterator[tuple[Follower, Store]]:
+async def following(
+    directory: Path, address: Address, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[tuple[Follower, Store]]:
     store = Store.open(directory, Identity(generation=1, shard=0, shards=1, fingerprint="f1", dimensions=4))
     store.start()
-    follower = Follower(store, "docs-g1-s0-1", OURS, address.connect, fill, "writer:8082")
+    follower = Follower(store, "docs-g1-s0-1", OURS, address.connect, fill, "writer:8082", clock)
     running = asyncio.create_task(follower.run())
     try:
         yield follower, store
@@ -109,3 +128,35 @@ async def test_a_copy_keeps_what_it_holds_while_another_pod_has_its_writers_addr
         address.hello = WRITER
         read = len(address.pulled)
         await until(lambda: len(address.pulled) > read)
+
+
+def idle(follower: Follower) -> float | None:
+    return next((state.idle_seconds for state in follower.states()), None)
+
+
+async def test_a_source_that_gives_nothing_of_what_it_has_is_idle_until_that_is_as_it_was_told(tmp_path: Path) -> None:
+    clock = Clock()
+    async with following(tmp_path, Endless(), clock) as (follower, _):
+        await until(lambda: any(state.behind for state in follower.states()))
+        await asyncio.sleep(2 * LOOK_SECONDS)
+        clock.now += 50
+        await until(lambda: idle(follower) == 50)
+        follower.stood_as_told()
+        assert idle(follower) == 0
+        clock.now += 7
+        await until(lambda: idle(follower) in (0, 7))
+
+
+async def test_a_source_that_has_been_read_to_its_end_is_not_idle_and_one_that_is_away_is(tmp_path: Path) -> None:
+    clock, address = Clock(), Address()
+    async with following(tmp_path, address, clock) as (follower, _):
+        await until(lambda: len(address.pulled) >= 2)
+        clock.now += 50
+        await until(lambda: idle(follower) == 0)
+        address.hello = replace(WRITER, history="h2", shard=1)
+        await until(lambda: any(state.message for state in follower.states()))
+        await asyncio.sleep(2 * LOOK_SECONDS)
+        clock.now += 50
+        await until(lambda: idle(follower) == 50)
+        address.hello = WRITER
+        await until(lambda: idle(follower) == 0)
