@@ -24,7 +24,6 @@ class Pace:
             return
         self._save()
         self.rows_per_second = rows_per_second
-        self._saved = min(self._saved, self._burst)
         self._told.set()
         self._told = asyncio.Event()
 
