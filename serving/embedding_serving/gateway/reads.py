@@ -120,7 +120,8 @@ class Reads:
         return await self._pinned(request, attempt)
 
     async def _pinned(self, request: ReadRequest, attempt: Callable[[Pin], Awaitable[T]]) -> T:
-        choose = self._routes.active if request.strong else self._routes.readable
+        # a generation that is being built lags behind what was acknowledged
+        choose = self._routes.active if request.strong or request.tokens else self._routes.readable
         return await self._routes.pinned(choose, request.deadline, attempt)
 
     async def _ask(self, pin: Pin, frame: Frame, request: ReadRequest, numbers: Iterable[int] | None = None) -> Replies:

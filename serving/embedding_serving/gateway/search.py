@@ -95,7 +95,7 @@ class Searcher:
 
     async def find(self, searches: Sequence[Search], context: SearchContext) -> Found:
         """Raises ApiError for what the generation cannot answer, Unavailable, ShardRefused, TextRefused."""
-        active = any(search.strong or search.vector is not None for search in searches)
+        active = bool(context.tokens) or any(search.strong or search.vector is not None for search in searches)
         choose = self.routes.active if active else self.routes.readable
 
         async def attempt(pin: Pin) -> Found:
