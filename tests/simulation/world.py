@@ -37,7 +37,7 @@ class World:
         self.acknowledge = "Writer"
         self.retention_seconds = 60.0
         self.pause_seconds = 0.3
-        self.closing = False
+        self.closing = self.over = False
         self.failures: list[str] = []
         self.calm = True
         """Nothing fails, so every read is answered."""
@@ -64,6 +64,8 @@ class World:
             self.lines.append(f"{self.loop.now - 1000:8.3f}  {line}")
 
     def broken(self, what: str) -> None:
+        if self.over:
+            return
         self.trace(f"BROKEN: {what}")
         self.failures.append(what)
         self.stop.set()
@@ -219,6 +221,7 @@ class World:
         return at_rest and all(one.resting for one in self.clients)
 
     def close(self) -> None:
+        self.over = True
         for name in list(self.processes):
             if self.process_at(name):
                 self.processes[name].kill()
