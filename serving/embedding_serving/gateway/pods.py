@@ -51,12 +51,14 @@ class Pod:
 
     @property
     def reads(self) -> bool:
-        """Whether it may be asked: what it says of itself, and how its last calls ended."""
+        """Whether it may be asked: what it says of itself, and how its last calls ended. A writer that was retired may have
+        been come back to since it said so: it answers, or with the route.
+        """
         connection = self.connection
         if connection is None or connection.is_lost or not self.breaker.allows():
             return False
         hello = connection.hello
-        return not hello.get("retired") and hello.get("ready", True) is not False
+        return (self.is_writer or not hello.get("retired")) and hello.get("ready", True) is not False
 
     @property
     def outstanding(self) -> int:

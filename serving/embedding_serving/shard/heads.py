@@ -30,10 +30,11 @@ class Include(_Strict):
 
 
 class Space(_Strict):
-    """g, f: generation and fingerprint that the caller has pinned."""
+    """g, f: generation and fingerprint that the caller has pinned. e: epoch of its route."""
 
     g: int
     f: str
+    e: int = 0
 
 
 class Read(Space):
@@ -45,13 +46,17 @@ class Read(Space):
 
 
 class Search(Read):
-    """exact: compare with every vector, and say so in the answer; for measuring what the approximate index finds."""
+    """exact: compare with every vector, and say so in the answer; for measuring what the approximate index finds.
+
+    documents_bytes: beyond so many, the documents are left out.
+    """
 
     exact: bool = False
     k: int = Field(ge=1, le=MAX_K)
     queries: int = Field(default=1, ge=1, le=MAX_QUERIES)
     filter: Any = None
     documents: bool = False
+    documents_bytes: int | None = Field(default=None, ge=0)
     include: Include = Include()
 
 
@@ -60,6 +65,7 @@ class Keywords(Read):
     k: int = Field(ge=1, le=MAX_K)
     filter: Any = None
     documents: bool = False
+    documents_bytes: int | None = Field(default=None, ge=0)
     include: Include = Include()
 
 

@@ -143,7 +143,7 @@ class Reads:
         return reply if isinstance(reply, Reply) else await reply
 
     def _check(self, head: heads.Read) -> None:
-        check_read(self._store.state, head.g, head.f, writer=self._writer, canary=head.canary)
+        check_read(self._store.state, head.g, head.f, writer=self._writer, canary=head.canary, epoch=head.e)
         if head.consistency == "strong" and not self._writer:
             raise Refused(Refusal.NOT_A_WRITER, "this copy follows: a strong read goes to the writer")
         if not self._caught_up():
@@ -171,15 +171,23 @@ class Reads:
         said: dict[str, Any] | None = None,
     ) -> Reply:
         found: dict[str, Any] = {"n": rows.shape[1]} | (said or {})
-        if head.documents:
-            found["documents"] = self._hits(rows, head.include)
+        if head.documents and (hits := self._hits(rows, head)) is not None:
+            found["documents"] = hits
         return self._reply(found, (_bytes(rows, "<i8"), _bytes(scores, "<f4")), state)
 
-    def _hits(self, rows: Rows, include: heads.Include) -> list[list[list[Any] | None]]:
-        """Documents of each query's hits, None where one has gone since."""
-        wanted = np.unique(rows[rows != NO_ROW]).tolist()
-        told = dict(zip(wanted, self._told(wanted, self._store.reader.fetch, include).documents, strict=True))
-        return [[told[row] for row in one if row != NO_ROW] for one in rows.tolist()]
+    def _hits(self, rows: Rows, head: heads.Search | heads.Keywords) -> list[list[list[Any] | None]] | None:
+        """Documents of each query's hits, None where one has gone since; None for all where they are more than is wanted."""
+        numbers = [[row for row in one if row != NO_ROW] for one in rows.tolist()]
+        wanted = list(dict.fromkeys(row for one in numbers for row in one))
+        most = head.documents_bytes
+        try:
+            told = self._told(wanted, self._store.reader.fetch, head.include, MAX_HEAD_BYTES if most is None else most)
+        except WireError:
+            if most is None:
+                raise
+            return None
+        by_row = dict(zip(wanted, told.documents, strict=True))
+        return [[by_row[row] for row in one] for one in numbers]
 
     def _documents(
         self,
@@ -192,7 +200,11 @@ class Reads:
         return self._reply({"documents": told.documents}, told.tail, state)
 
     def _told(
-        self, keys: Sequence[Any], read: Callable[[Sequence[Any]], list[Document | None]], include: heads.Include
+        self,
+        keys: Sequence[Any],
+        read: Callable[[Sequence[Any]], list[Document | None]],
+        include: heads.Include,
+        most_bytes: int = MAX_HEAD_BYTES,
     ) -> Told:
         """Raises WireError where they do not fit into one answer."""
         documents: list[Document | None] = []
@@ -200,7 +212,7 @@ class Reads:
         for start in range(0, len(keys), ROWS_AT_ONCE):
             part = read(keys[start : start + ROWS_AT_ONCE])
             size += sum(_size(document, include) for document in part if document is not None)
-            if size > MAX_HEAD_BYTES:
+            if size > most_bytes:
                 raise WireError(TOO_LARGE, "these documents do not fit into one answer: ask for fewer, or without their text")
             documents += part
         told = [None if document is None else _told(document, include) for document in documents]

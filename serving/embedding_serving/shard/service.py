@@ -184,7 +184,7 @@ class ShardService:
                 "epoch": protocol.epoch,
                 "mode": protocol.mode,
                 "position": state.position,
-                "retired": protocol.retired is not None,
+                "retired": protocol.retired is not None and protocol.prepared is None,
                 "fields": [{"name": one.name, "type": one.type} for one in self._settings.fields],
             }
         )

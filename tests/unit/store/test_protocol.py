@@ -23,6 +23,10 @@ from embedding_serving.shard.store.state import Counters, Protocol, State
 from .conftest import Shard
 
 HISTORY = "h1"
+ROUTE = Route(
+    index="docs", namespace="t", seq=2, epoch=4, phase=Phase.COMMITTED, writer=2, weights={2: 100}, next_generation=3,
+    generations=(GenerationRoute(generation=2, hosts=("a",), fingerprint="f2", dimensions=4),),
+)  # fmt: skip
 
 
 def state(mode: Mode = Mode.OPEN, epoch: int = 3, position: int = 10, **known: object) -> State:
@@ -109,6 +113,10 @@ def following(cursor: int = 0) -> State:
     return tell(state(Mode.CLOSED), Follow(epoch=4, history=HISTORY, sources=(source,)))
 
 
+def prepare_empty() -> Prepare:
+    return Prepare(epoch=4, history=HISTORY, rebuild_id="r", sources=())
+
+
 def prepare(position: int = 7, epoch: int = 4, digest: str | None = None) -> Prepare:
     sources = (ShardPosition(shard=0, history="blue", position=position),)
     return Prepare(epoch=epoch, history=HISTORY, rebuild_id="r", sources=sources, digest=digest)
@@ -137,16 +145,26 @@ def test_activation_needs_prepare_of_the_same_epoch() -> None:
 
 
 def test_a_retired_shard_answers_with_the_route() -> None:
-    route = Route(
-        index="docs", namespace="t", seq=2, epoch=4, phase=Phase.COMMITTED, writer=2, weights={2: 100}, next_generation=3,
-        generations=(GenerationRoute(generation=2, hosts=("a",), fingerprint="f2", dimensions=4),),
-    )  # fmt: skip
-    retired = tell(state(), Retire(epoch=4, history=HISTORY, route=route))
+    retired = tell(state(), Retire(epoch=4, history=HISTORY, route=ROUTE))
     with pytest.raises(Refused) as refused:
         protocol.check_read(retired, 1, "f1", writer=False)
-    assert (refused.value.code, refused.value.route) == (Refusal.MOVED, route)
+    assert (refused.value.code, refused.value.route) == (Refusal.MOVED, ROUTE)
     with pytest.raises(Refused):
         protocol.check_write(retired, 1, "f1")
+
+
+@pytest.mark.parametrize("mode", [Mode.CLOSED, Mode.FENCED])
+def test_a_prepared_shard_answers_who_has_the_route_that_names_it(mode: Mode) -> None:
+    """Searches go on between the commit and the activation, also where the generation was left before."""
+    ready = tell(
+        tell(state(mode, was_writer=mode is Mode.FENCED), Retire(epoch=4, history=HISTORY, route=ROUTE)), prepare_empty()
+    )
+    protocol.check_read(ready, 1, "f1", writer=True, epoch=4)
+    for former in ({"epoch": 3, "writer": True}, {"epoch": 4, "writer": False}):
+        with pytest.raises(Refused):
+            protocol.check_read(ready, 1, "f1", **former)  # type: ignore[arg-type]
+    with pytest.raises(Refused):
+        protocol.check_write(ready, 1, "f1")
 
 
 def test_another_generation_or_vector_space_is_refused() -> None:

@@ -65,16 +65,22 @@ def check_write(state: State, generation: int, fingerprint: str) -> None:
             raise Refused(Refusal.CLOSED, "this shard does not take writes: it was not admitted by the operator")
 
 
-def check_read(state: State, generation: int, fingerprint: str, *, writer: bool, canary: bool = False) -> None:
-    """Raises Refused where reads are not answered. `writer`: this is pod 0; followers serve until they are retired."""
-    _check_space(state, generation, fingerprint)
-    if writer and state.protocol.mode is Mode.CLOSED and not canary:
+def check_read(state: State, generation: int, fingerprint: str, *, writer: bool, canary: bool = False, epoch: int = 0) -> None:
+    """Raises Refused where reads are not answered. `writer`: this is pod 0; followers serve until they are retired.
+
+    `epoch`: of the route that names this generation. From there on a shard that is prepared has all that was acknowledged,
+    and answers before it is activated.
+    """
+    prepared = state.protocol.prepared
+    is_next = writer and prepared is not None and epoch >= prepared
+    _check_space(state, generation, fingerprint, is_next=is_next)
+    if writer and state.protocol.mode is Mode.CLOSED and not canary and not is_next:
         raise Refused(Refusal.CLOSED, "this shard is not admitted by the operator")
 
 
-def _check_space(state: State, generation: int, fingerprint: str) -> None:
+def _check_space(state: State, generation: int, fingerprint: str, *, is_next: bool = False) -> None:
     known, identity = state.protocol, state.identity
-    if known.retired is not None:
+    if known.retired is not None and not is_next:
         raise Refused(Refusal.MOVED, f"generation {identity.generation} is retired", known.retired)
     if generation != identity.generation:
         raise Refused(Refusal.WRONG_GENERATION, f"this shard is of generation {identity.generation}, not {generation}")
