@@ -5,10 +5,15 @@ for _, condition in ipairs(obj.status ~= nil and obj.status.conditions or {}) do
     seen[condition.type] = condition
   end
 end
+-- a person is to say what comes next, or it waits its turn
+local waiting = { Paused = true, Queued = true, AwaitingPromotion = true, Aborted = true, RolledBack = true }
+local refused = { GateRefused = true, DigestsDiffer = true }
 local ready, current, stalled = seen.Ready, seen.UpToDate, seen.Stalled
 if stalled ~= nil and stalled.status == "True" then
   hs.status, hs.message = "Degraded", stalled.message
-elseif current ~= nil and (current.reason == "Paused" or current.reason == "Queued") then
+elseif current ~= nil and refused[current.reason] then
+  hs.status, hs.message = "Degraded", current.message
+elseif current ~= nil and waiting[current.reason] then
   hs.status, hs.message = "Suspended", current.message
 elseif ready ~= nil and current ~= nil then
   hs.message = current.message
