@@ -1,11 +1,12 @@
 """Queries -> hits, within one pinned generation: embed, ask every shard, take the best, fetch their documents, re-rank.
 
-With one shard the documents come with the search. With several, rows and scores come first and the documents of the
-merged hits alone are fetched, each from the copy that named its row: row numbers are a copy's own.
+Where the hits of all shards are few, their documents come with the search: reading some that are not among the best costs
+less than asking twice. Else, or where a shard found them too large for that, rows and scores come first and the documents
+of the merged hits alone are fetched, each from the copy that named its row: row numbers are a copy's own.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,7 +32,9 @@ from .routes import Pin, Routes
 from .search_request import Search
 
 DOCUMENTS_AT_ONCE = 128
-"""Documents that come with a search or in one fetch."""
+"""Documents that come with a search, of all shards, or in one fetch."""
+UNASKED_BYTES = 16_384
+"""What the documents of one of several shards may have in all to come with a search: most of them may be in vain."""
 ROUNDS = 3
 """How often a search is begun again because hits were gone when their documents were fetched."""
 
@@ -180,9 +183,8 @@ class Searcher:
         include = search.include
         if search.rerank and not include.text:
             include = Include(True, include.metadata, include.vector)
-        at_once = (
-            len(shards) == 1 and not search.hybrid and not include.vector and search.depth * len(asked) <= DOCUMENTS_AT_ONCE
-        )
+        documents = len(shards) * search.depth * len(asked)
+        at_once = not search.hybrid and not include.vector and documents <= DOCUMENTS_AT_ONCE
         for round_ in range(ROUNDS):
             try:
                 return await self._round(pin, shards, asked, include, context, at_once=at_once)
@@ -209,18 +211,18 @@ class Searcher:
         at_once: bool,
     ) -> tuple[list[list[Hit]], Mapping[int, str]]:
         search = asked[0].search
-        frames = _frames(asked, include, at_once=at_once)
+        frames = _frames(asked, include, at_once=at_once, most_bytes=UNASKED_BYTES if len(shards) > 1 else None)
         positions, strong = wanted(context.tokens, pin.number, pin.epoch) if context.tokens else ({}, False)
         question = Question(frames, search.strong or strong, positions)
         replies = await self._fanout.ask(
             shards, pin, lambda shard: question, range(len(shards)), context.deadline, partial=search.partial
         )
-        if at_once:
-            return _told_at_once(replies, len(asked)), replies.failed
         rankings = [_ranking(replies, one.search, index, len(asked)) for index, one in enumerate(asked)]
-        documents = await self._fetch(pin, shards, replies, rankings, include, context)
+        documents, untold = _told(replies) if at_once else ({}, range(len(replies.replies)))
+        if untold:
+            documents |= await self._fetch(pin, shards, replies, untold, rankings, include, context)
         hits = [
-            [Hit(stored, one.score) for one in ranking if (stored := documents[one.source, one.row]) is not None]
+            [Hit(stored, one.score) for one in ranking if (stored := documents.get((one.source, one.row))) is not None]
             for ranking in rankings
         ]
         if any(len(found) < len(ranking) for found, ranking in zip(hits, rankings, strict=True)):
@@ -232,14 +234,16 @@ class Searcher:
         pin: Pin,
         shards: Shards,
         replies: Replies,
+        sources: Container[int],
         rankings: Sequence[Sequence[Ranked]],
         include: Include,
         context: SearchContext,
     ) -> dict[tuple[int, int], Stored | None]:
-        """Documents by source and row; None where a row is gone."""
+        """Documents of these sources by source and row; None where a row is gone."""
         rows: dict[int, list[int]] = {}
         for source, row in dict.fromkeys((one.source, one.row) for ranking in rankings for one in ranking):
-            rows.setdefault(source, []).append(row)
+            if source in sources:
+                rows.setdefault(source, []).append(row)
         parts = [
             (source, some[start : start + DOCUMENTS_AT_ONCE])
             for source, some in rows.items()
@@ -290,12 +294,14 @@ def _shape(search: Search) -> Any:
     return search.width, filter_, search.include, rerank, search.partial, search.strong, search.near, search.keywords is None
 
 
-def _frames(asked: Sequence[Asked], include: Include, *, at_once: bool) -> list[Frame]:
-    """One of all vectors, then one for each text of keywords."""
+def _frames(asked: Sequence[Asked], include: Include, *, at_once: bool, most_bytes: int | None) -> list[Frame]:
+    """One of all vectors, then one for each text of keywords. most_bytes: of documents that come at once."""
     search = asked[0].search
     head: dict[str, Any] = {"k": search.width, "documents": at_once}
     if at_once:
         head["include"] = include.head()
+        if most_bytes is not None:
+            head["documents_bytes"] = most_bytes
     if search.filter_ is not None:
         head["filter"] = search.filter_.canonical()
     frames = []
@@ -329,19 +335,15 @@ def _ranking(replies: Replies, search: Search, query: int, queries: int) -> list
     return fused([best(one, search.width) for one in lists], search.depth)
 
 
-def _told_at_once(replies: Replies, queries: int) -> list[list[Hit]]:
-    """Hits of one shard, whose answers carry the documents. Raises _Gone where some were gone already."""
-    (reply,) = replies.replies
-    hits: list[list[Hit]] = []
-    gone = False
-    for query in range(queries):
-        one_frame = len(reply.answers) == 1
-        answer = reply.answers[0 if one_frame else query]
-        _, rows, scores = _lists(answer, queries if one_frame else 1, query if one_frame else 0, 0)
-        raws = answer.head["documents"][query if one_frame else 0]
-        told = zip(raws, scores[rows >= 0].tolist(), strict=True)
-        hits.append([Hit(Stored(raw), score) for raw, score in told if raw is not None])
-        gone = gone or None in raws
-    if gone:
-        raise _Gone(hits, replies.failed)
-    return hits
+def _told(replies: Replies) -> tuple[dict[tuple[int, int], Stored | None], list[int]]:
+    """Documents that came with the answers, by source and row; and the sources that have left some out."""
+    documents: dict[tuple[int, int], Stored | None] = {}
+    untold: list[int] = []
+    for source, reply in enumerate(replies.replies):
+        for answer in reply.answers:
+            if "documents" not in answer.head:
+                untold.append(source)
+                continue
+            for raws in answer.head["documents"]:
+                documents |= {(source, raw[0]): Stored(raw) for raw in raws if raw is not None}
+    return documents, untold
