@@ -87,8 +87,9 @@ class Feeds:
         if copy is None or copy.info.mode is Mode.OPEN or copy.info.epoch > epoch or not known_all:
             return None
         wanted = self.of(reader)
-        known = {(source.shard, source.history, source.host) for source in copy.info.sources}
-        if copy.info.epoch == epoch and known == {(feed.shard, feed.history, feed.host) for feed in wanted}:
+        known = {(source.shard, source.history, source.host, source.encoder) for source in copy.info.sources}
+        asked = {(feed.shard, feed.history, feed.host, feed.encoder) for feed in wanted}
+        if copy.info.epoch == epoch and known == asked:
             return None
         return copy, Follow(epoch=epoch, history=copy.info.history, rebuild_id=rebuild_id, sources=wanted)
 

@@ -173,6 +173,7 @@ class SourceState(Frozen):
     shard: int
     history: str
     host: str
+    encoder: str | None = Field(default=None, description="What its texts are embedded by; absent = vectors are taken along.")
     cursor: int
     behind: int | None = Field(default=None, description="Rows that the source had beyond the cursor when last asked.")
     idle_seconds: float = Field(default=0.0, description="How long the cursor has stood though there may be more to read.")
