@@ -75,6 +75,7 @@ class Follower:
                 shard=source.shard,
                 history=source.history,
                 host=source.host,
+                encoder=source.encoder,
                 cursor=source.cursor,
                 behind=self._behind(source),
                 idle_seconds=self._idle_seconds(source.reading),
