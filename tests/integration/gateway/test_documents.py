@@ -47,6 +47,13 @@ def test_a_write_is_found_at_once_by_a_strong_search(client: Client, name: str) 
         assert (hits[0]["id"], round(hits[0]["score"], 3)) == (f"{name}a", 1.0)
 
 
+def test_documents_too_large_to_come_with_a_search_are_answered_whole(client: Client, name: str) -> None:
+    texts = {f"{name}{number}": f"{number} " * 4_000 for number in range(10)}
+    client.put([{"id": id_, "vector": V[6], "text": text} for id_, text in texts.items()])
+    hits = client.post("/v1/search", {"vector": V[6], "k": 10, "consistency": "strong"})["hits"]
+    assert {hit["id"]: hit["text"] for hit in hits} == texts
+
+
 def test_a_deleted_document_is_gone(client: Client, name: str) -> None:
     client.put([{"id": f"{name}a", "vector": V[1]}])
     assert client.delete(f"/v1/documents/{name}a")["deleted"] is True

@@ -50,6 +50,17 @@ async def test_hits_are_fetched_by_row_with_what_is_asked_for(shard: ShardProces
         assert stored[0] == pytest.approx(made[1], abs=1e-6)
 
 
+async def test_documents_come_with_a_search_unless_they_are_more_than_is_wanted(shard: ShardProcess) -> None:
+    made = vectors(3, seed=5)
+    async with calling(shard) as gateway:
+        await gateway.put(["a", "b", "c"], made, text="t" * 500)
+        for most, told in ((None, True), (5_000, True), (1_000, False)):
+            head = {} if most is None else {"documents_bytes": most}
+            answer = await gateway.call("search", made[1].tobytes(), k=3, documents=True, **head)
+            assert ("documents" in answer.head) == told
+            assert np.frombuffer(answer.tail[:24], "<i8").min() > 0
+
+
 async def test_filters_follow_writes_and_deletes(shard: ShardProcess) -> None:
     made = vectors(40, seed=4)
     even = {"must": [{"key": "even", "match": {"value": True}}]}
