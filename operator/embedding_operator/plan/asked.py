@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from embedding_serving.contract.route import Phase, Route, Verdict
+from embedding_serving.contract.route import Phase, Route, Timetable, Verdict
 
 from ..build import names
 from ..resources import Manifest
@@ -10,6 +10,7 @@ from .annotations import ABOUT_ONE, open_ones, unheeded
 from .brake import pace
 from .diagnosis import Finding
 from .generation import Space, differences, draft, inputs, new_rebuild_id, wanted_space
+from .schedule import timetable
 from .shards import ShardWorld
 from .snapshot import IndexSnapshot
 from .wish import Promotion, Wish
@@ -21,12 +22,13 @@ def wish_of(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...], gate
     known = space if isinstance(space, Space) else None
     planned = draft(s, known, route.next_generation) if known else None
     wanted = inputs(s, known) if known else None
-    built = str(route.other)
+    built, kept = str(route.other), timetable(rebuild, route.timetable, s.now)
     return Wish(
         now=s.now,
         inputs=wanted,
         draft=planned,
         causes=tuple(differences(wanted, planned, route.active)) if wanted and planned else (),
+        timetable=kept if isinstance(kept, Timetable) else None,
         rebuild_id=new_rebuild_id(s.metadata.uid, route.next_generation),
         hold=_hold(s, shards, known),
         gate=gate,

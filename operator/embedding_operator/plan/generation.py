@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
 from embedding_serving.contract.admin import Role
 from embedding_serving.contract.model import Task
-from embedding_serving.contract.route import GenerationRoute, Phase, Rebuild, Route, client_fingerprint
+from embedding_serving.contract.route import GenerationRoute, Phase, Rebuild, Route, Timetable, client_fingerprint
 
 from ..build import names
 from ..build import vector_index as build
@@ -17,6 +17,7 @@ from ..build.vector_index import GenerationRecord
 from ..resources import STATEFUL_SET, Manifest
 from ..status import timestamp
 from .diagnosis import Finding
+from .schedule import due, timetable
 from .snapshot import IndexSnapshot
 from .wish import Inputs, inputs_of
 
@@ -143,11 +144,18 @@ def with_current_revision(route: Route, s: IndexSnapshot) -> Route:
 
 
 def inputs(s: IndexSnapshot, space: Space) -> Inputs:
-    """What the spec asks a generation to be made from."""
-    spec = s.index.spec
-    return Inputs(
+    """What the spec asks a generation to be made from.
+
+    A schedule asks for what serves once more, when nothing else is under way: what was turned down it does not try again.
+    """
+    spec, route = s.index.spec, s.route.route
+    wanted = Inputs(
         space.fingerprint, spec.shards, spec.storage.storage_class_name, s.metadata.annotations.get(names.REBUILD, "")
     )
+    if route is None or route.phase is not Phase.STABLE or not wanted.met_by(route.active):
+        return wanted
+    kept = timetable(spec.rebuild, route.timetable, s.now)
+    return replace(wanted, due=due(kept, s.now)) if isinstance(kept, Timetable) else wanted
 
 
 def draft(s: IndexSnapshot, space: Space, number: int) -> GenerationRoute:
@@ -180,6 +188,8 @@ def differences(wanted: Inputs, draft: GenerationRoute, active: GenerationRoute)
         yield f"its volumes are of {former}, spec.storage.storageClassName is {wanted.storage_class}"
     if wanted.token not in ("", active.token):
         yield f"annotation {names.REBUILD} is {wanted.token!r}"
+    if wanted.due:
+        yield f"spec.rebuild.schedule was due at {wanted.due}"
 
 
 def _records(s: IndexSnapshot) -> Iterator[GenerationRecord]:

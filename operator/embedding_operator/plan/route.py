@@ -57,6 +57,8 @@ def decide(route: Route, shards: Mapping[int, tuple[Shard, ...]], wish: Wish) ->
 def _stable(w: World) -> Decision:
     wish, route = w.wish, w.route
     chores = [*readmissions(w), *releases(w)]
+    if wish.timetable != route.timetable:
+        return w.decided(timetable=wish.timetable)
     if wish.inputs is None or wish.draft is None or wish.inputs.met_by(w.writer):
         return w.stays(chores)
     if route.refused and route.refused.input_hash == wish.inputs.hash:
@@ -79,6 +81,7 @@ def _stable(w: World) -> Decision:
         weights={route.writer: 100},
         rebuild=rebuild,
         refused=None,
+        timetable=wish.timetable.model_copy(update={"after": timestamp(wish.now)}) if wish.timetable else None,
         sources=(),
         targets=(),
     )

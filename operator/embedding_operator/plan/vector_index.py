@@ -35,6 +35,7 @@ from .generation import first_route, with_current_revision
 from .model import Delete, Ensure, Plan, Scale, Step, Swap, Tell
 from .rebuild_status import FOLLOWING, Building, events
 from .route import decide
+from .schedule import next_time, timetable
 from .shard_trouble import holdups, standstill
 from .shards import ShardWorld, all_shards, ordinal, shards_of
 from .snapshot import IndexSnapshot
@@ -70,6 +71,7 @@ def plan(s: IndexSnapshot) -> Plan:
         strangers=tuple(sorted(f"{resource.kind} {name}" for resource, name in s.strangers)),
         pending=any(not isinstance(step, Swap | Tell) for step in steps),
         building=_building(s, decision, gate),
+        faults=tuple(_faults(s)),
     )
     decided = conditions(s, verdict)
     status = status_of(s, verdict, decided)
@@ -82,7 +84,7 @@ def plan(s: IndexSnapshot) -> Plan:
             *(() if hurried else transitions(s.status.get("conditions", []), decided)),
             *_told(s, decision if acting else None),
         ),
-        requeue_after_seconds=_again(decision, steps),
+        requeue_after_seconds=_again(s, decision, steps),
         poll_after_seconds=SETTLED_SECONDS if calm or decision is None else MOVING_SECONDS,
     )
 
@@ -120,6 +122,13 @@ def _refusal(s: IndexSnapshot) -> Finding | None:
         if not objects.measured(metric.type, build.METRIC_NAMES):
             return Finding("UnsupportedMetric", objects.unmeasured(metric.type))
     return None
+
+
+def _faults(s: IndexSnapshot) -> Iterator[Finding]:
+    """Parts of the spec that can't be followed, while all others are."""
+    found = timetable(s.index.spec.rebuild, None, s.now)
+    if isinstance(found, Finding):
+        yield found
 
 
 def _decide(s: IndexSnapshot, gate: Gate) -> tuple[Decision | None, Finding | None]:
@@ -170,11 +179,14 @@ def _told(s: IndexSnapshot, decision: Decision | None) -> list[EventIntent]:
     return [*events(s.route.route, decision.route), *notes]
 
 
-def _again(decision: Decision | None, steps: tuple[Step, ...]) -> float | None:
-    """While writes wait, nothing does."""
+def _again(s: IndexSnapshot, decision: Decision | None, steps: tuple[Step, ...]) -> float | None:
+    """While writes wait, nothing does. In rest it is when the schedule is due."""
     if decision and decision.route.phase in SWITCHING:
         return SWITCHING_SECONDS
-    return AT_ONCE_SECONDS if steps else None
+    if steps:
+        return AT_ONCE_SECONDS
+    kept = decision.route.timetable if decision and decision.route.phase is Phase.STABLE else None
+    return max(AT_ONCE_SECONDS, (next_time(kept, s.now) - s.now).total_seconds()) if kept else None
 
 
 def _namesakes_leftovers(s: IndexSnapshot) -> bool:

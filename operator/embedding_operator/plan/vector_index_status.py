@@ -59,6 +59,8 @@ class Verdict:
     """There are steps to take: what was seen is not yet what the spec asks for."""
     building: Building | None = None
     """While there are two generations."""
+    faults: tuple[Finding, ...] = ()
+    """Parts of the spec that can't be followed, while all others are."""
 
     @property
     def standings(self) -> dict[int, Standing]:
@@ -148,8 +150,9 @@ def _blocker(v: Verdict, troubles: list[Finding]) -> Finding | None:
         taken = ", ".join(v.strangers)
         text = f"{taken} exists already and belongs to somebody else: rename or delete it, or rename this"
         return Finding("NameConflict", text)
-    building = [v.building.gate, v.building.standstill] if v.building else []
-    return v.refusal or next((finding for finding in (*troubles, *building) if finding and finding.stalled), None)
+    building = (v.building.gate, v.building.standstill) if v.building else ()
+    found = (v.refusal, *troubles, *building, *v.faults)
+    return next((finding for finding in found if finding and finding.stalled), None)
 
 
 def _ready(s: IndexSnapshot, v: Verdict, troubles: list[Finding]) -> Condition:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from embedding_serving.contract.route import GenerationRoute, Verdict
+from embedding_serving.contract.route import GenerationRoute, Timetable, Verdict
 
 from ..build.names import digest
 from .diagnosis import Finding
@@ -14,17 +14,19 @@ from .diagnosis import Finding
 class Inputs:
     """What a generation is made from: another value of it takes another generation.
 
-    storage_class: None = any. token: of the annotation or the schedule that asked for it; empty = none did.
+    storage_class: None = any. token: of the annotation that asked for it; empty = none did. due: the time of the schedule
+    that asks for one more, whatever stands.
     """
 
     fingerprint: str
     shards: int
     storage_class: str | None = None
     token: str = ""
+    due: str = ""
 
     @property
     def hash(self) -> str:
-        return digest([self.fingerprint, self.shards, self.storage_class, self.token])[:16]
+        return digest([self.fingerprint, self.shards, self.storage_class, self.token, *([self.due] if self.due else [])])[:16]
 
     def met_by(self, generation: GenerationRoute) -> bool:
         return (
@@ -32,6 +34,7 @@ class Inputs:
             and self.shards == generation.shards
             and self.storage_class in (None, generation.storage_class)
             and self.token in ("", generation.token)
+            and not self.due
         )
 
 
@@ -60,6 +63,8 @@ class Wish:
     inputs: Inputs | None = None
     draft: GenerationRoute | None = None
     """The next generation as it would be built now."""
+    timetable: Timetable | None = None
+    """Of the schedule in the spec, as it is to be on record."""
     causes: tuple[str, ...] = ()
     rebuild_id: str = ""
     """Of the rebuild that would begin now."""

@@ -83,6 +83,14 @@ class ShardPosition(Frozen):
     position: int
 
 
+class Timetable(Frozen):
+    """A schedule of rebuilds: cron expression and zone as the spec has them. after: times up to then have been counted."""
+
+    schedule: str
+    zone: str
+    after: str
+
+
 class GenerationRoute(Frozen):
     """One generation. `hosts[i]` is the DNS name of shard i's headless Service: its records are the pods.
 
@@ -100,7 +108,7 @@ class GenerationRoute(Frozen):
     revision: str | None = None
     encoder: str | None = None
     storage_class: str | None = None
-    token: str = Field(default="", description="Value of the `rebuild` annotation, or the due time, that it was made for.")
+    token: str = Field(default="", description="Value of the `rebuild` annotation that it was made for.")
 
     @property
     def shards(self) -> int:
@@ -126,6 +134,7 @@ class Route(Frozen):
     acted: dict[str, str] = Field(
         default={}, description="Annotations that would ask for the same again, by name: the value that was acted upon."
     )
+    timetable: Timetable | None = None
     sources: tuple[ShardPosition, ...] = ()
     targets: tuple[ShardPosition, ...] = ()
     since: str = Field(default="", description="When the writer became active, RFC 3339.")
