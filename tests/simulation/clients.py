@@ -6,6 +6,7 @@ id until then. So whoever reads may find what was acknowledged when he began to 
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from embedding_serving.gateway.document_request import Change, Op
@@ -103,7 +104,7 @@ class ClientProcess(Node):
             gateway = world.gateway()
             request = WriteRequest(request_id, issued, request_id, Deadline.after(dice.choice((0.3, 1.0, 3.0))), keyed=True)
             try:
-                written = await world.at(gateway, gateway.writes.apply([change], request))
+                written = await world.at(gateway, partial(gateway.writes.apply, [change], request))
                 result = written.results[0]
             except (Unavailable, ShardRefused, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError) and HERE.get().alive and gateway.alive:
@@ -140,7 +141,7 @@ class ClientProcess(Node):
         tokens = [account.position] if kind == "own" and account.position else []
         request = ReadRequest(Deadline.after(1.0), tokens, kind == "strong")
         try:
-            stored = await world.at(gateway, gateway.reads.get(account.id, WITH_VECTOR, request))
+            stored = await world.at(gateway, partial(gateway.reads.get, account.id, WITH_VECTOR, request))
         except (Unavailable, ShardRefused, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and gateway.alive:
                 raise
@@ -168,7 +169,7 @@ class ClientProcess(Node):
         search = Search("", text, None, NO_SPACE, None, 1, None, Include(vector=True), None, False, strong)
         acknowledged, number = account.deeds[-1].acknowledged, len(account.deeds)
         try:
-            found = await world.at(gateway, gateway.searcher.find([search], SearchContext(Deadline.after(1.0), "s")))
+            found = await world.at(gateway, partial(gateway.searcher.find, [search], SearchContext(Deadline.after(1.0), "s")))
         except (Unavailable, ShardRefused, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and gateway.alive:
                 raise

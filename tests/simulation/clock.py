@@ -55,28 +55,31 @@ class VirtualLoop(asyncio.BaseEventLoop):
         pass
 
 
+_real_monotonic, _real_time, _real_token_hex = time.monotonic, time.time, secrets.token_hex
+
+
 class _Process:
     loop: VirtualLoop | None = None
     dice = random.Random(0)
 
 
-def install(loop: VirtualLoop, seed: int) -> None:
-    """From here on the process lives in the loop's time, by the seed's dice."""
+def install(loop: VirtualLoop | None, seed: int = 0) -> None:
+    """From here on the process lives in the loop's time, by the seed's dice; None: as it did before."""
     _Process.loop = loop
     _Process.dice = random.Random(f"secrets {seed}")
     random.seed(seed)
 
 
 def now() -> float:
-    return _Process.loop.now if _Process.loop else FIRST_MOMENT
+    return _Process.loop.now if _Process.loop else _real_monotonic()
 
 
 def wall_seconds() -> float:
-    return EPOCH_SECONDS + now() + (_Process.loop.skew if _Process.loop else 0.0)
+    return EPOCH_SECONDS + _Process.loop.now + _Process.loop.skew if _Process.loop else _real_time()
 
 
 def _token_hex(size: int = 32) -> str:
-    return f"{_Process.dice.getrandbits(8 * size):0{2 * size}x}"
+    return f"{_Process.dice.getrandbits(8 * size):0{2 * size}x}" if _Process.loop else _real_token_hex(size)
 
 
 time.monotonic = now

@@ -65,7 +65,7 @@ class OperatorProcess(Node):
             switching = False
             with contextlib.suppress(Conflict):
                 switching = await self.look()
-            await asyncio.sleep(self._world.dice.uniform(0.01, 0.1 if switching else 0.3))
+            await asyncio.sleep(self._world.dice.uniform(0.01, 0.1 if switching else 0.4))
 
     async def look(self) -> bool:
         """Whether it is to look again at once."""

@@ -54,6 +54,7 @@ def substitute() -> None:
         (Transaction, "purge", shard.purge_checked(Transaction.purge)),
         (housekeeping, "SCRUB_SECONDS", 1e6),
         (housekeeping, "PURGE_SECONDS", 1.0),
+        (housekeeping, "FENCE_LOOK_SECONDS", 0.25),
         (table, "FIRST_WAIT", table.FIRST_WAIT / 25),
         (table, "LONGEST_WAIT", table.FIRST_WAIT / 3),
     ):
@@ -72,6 +73,7 @@ def run(seed: int, *, talks: bool = False) -> Outcome:
             task.cancel()
         loop.run_until_complete(_nothing())
         loop.close()
+        clock.install(None)
 
 
 async def _nothing() -> None:

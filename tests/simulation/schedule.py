@@ -67,13 +67,13 @@ def drawn(world: "World") -> Schedule:
     spec.refused_generations = {2} if dice.random() < 0.05 else set()
     spec.max_parallel_shards = dice.choice((None, None, 1))
     world.acknowledge = "Follower" if spec.replicas > 1 else "Writer"
-    world.pause_seconds = dice.choice((0.1, 0.4, 0.8))
+    world.pause_seconds = dice.choice((0.15, 0.5, 1.0))
     world.retention_seconds = dice.choice((60.0, 60.0, 100.0))
     calm = dice.random() < 0.1
     world.calm = calm
     operators = 1 if calm else dice.choice((1, 1, 2))
     world.begin(gateways=dice.choice((1, 1, 2)), operators=operators, clients=dice.choice((1, 2)), documents=2)
-    schedule = Schedule(dice.uniform(3.0, 7.0), Weather() if calm else _weather(dice))
+    schedule = Schedule(dice.uniform(2.0, 5.0), Weather() if calm else _weather(dice))
     _wishes(schedule, dice)
     if not calm:
         _faults(schedule, dice)

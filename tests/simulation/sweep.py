@@ -18,7 +18,7 @@ def tell(seed: int) -> int:
 
 def sweep(first: int, count: int, seconds: float, processes: int) -> int:
     begun = time.perf_counter()
-    until = time.clock_gettime(time.CLOCK_MONOTONIC) + seconds
+    until = time.monotonic() + seconds
     lives, switches = 0, 0
     failed: list[int] = []
     with multiprocessing.get_context("spawn").Pool(processes, substitute) as pool:
@@ -38,4 +38,4 @@ def sweep(first: int, count: int, seconds: float, processes: int) -> int:
 
 
 def _run(until: float, seed: int) -> Outcome | None:
-    return run(seed) if time.clock_gettime(time.CLOCK_MONOTONIC) < until else None
+    return run(seed) if time.monotonic() < until else None

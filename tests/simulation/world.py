@@ -93,7 +93,7 @@ class World:
         await self.until(
             lambda: self.kube.route.phase is Phase.STABLE and all(one.routes.current is not None for one in self.gateways)
         )
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.3)
         number, documents = self._clients
         self.clients = [ClientProcess(self, f"client-{one}", documents) for one in range(number)]
 
@@ -121,11 +121,11 @@ class World:
     def gateway(self) -> GatewayProcess:
         return self.dice.choice(self.gateways)
 
-    async def at(self, node: Node, work: Coroutine[Any, Any, T]) -> T:
+    async def at(self, node: Node, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Somebody's call to a node, with a way there and back."""
         await asyncio.sleep(self.network.delay())
         await asyncio.sleep(node.frozen_until - self.loop.now)
-        task = node.spawn(work)
+        task = node.spawn(work())
         result: T = await asyncio.shield(task)
         await asyncio.sleep(self.network.delay())
         return result
