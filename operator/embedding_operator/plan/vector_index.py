@@ -47,6 +47,10 @@ NUMBERS_SECONDS = 30.0
 """A status is written for its numbers alone at most this often."""
 BUILDING_NUMBERS_SECONDS = 5.0
 SWITCHING_SECONDS = 0.02
+DRAINING_SECONDS = 0.1
+"""How often shards of a switch are asked that were told what to do."""
+LONGEST_SWITCH = timedelta(minutes=1)
+"""After this it waits for something that takes its time."""
 UNTOLD = timedelta(seconds=3)
 AT_ONCE_SECONDS = 0.2
 """After a decision or a command: what follows from it."""
@@ -92,8 +96,13 @@ def plan(s: IndexSnapshot) -> Plan:
 def _hurried(s: IndexSnapshot) -> bool:
     """A switch that goes well is told of when it is over: writing of each step would make it longer."""
     route = s.route.route
+    return bool(route and route.phase in SWITCHING and _fenced_within(s, UNTOLD))
+
+
+def _fenced_within(s: IndexSnapshot, time: timedelta) -> bool:
+    route = s.route.route
     fenced = moment(route.rebuild.fenced) if route and route.rebuild else None
-    return bool(route and route.phase in SWITCHING and fenced and s.now < fenced + UNTOLD)
+    return bool(fenced and s.now < fenced + time)
 
 
 def _said(s: IndexSnapshot, status: Manifest) -> bool:
@@ -180,11 +189,14 @@ def _told(s: IndexSnapshot, decision: Decision | None) -> list[EventIntent]:
 
 
 def _again(s: IndexSnapshot, decision: Decision | None, steps: tuple[Step, ...]) -> float | None:
-    """While writes wait, nothing does. In rest it is when the schedule is due."""
-    if decision and decision.route.phase in SWITCHING:
-        return SWITCHING_SECONDS
+    """While writes wait for a switch, nothing does; what waits for a pod is told of by its events. In rest it is when the
+    schedule is due.
+    """
+    switching = decision is not None and decision.route.phase in SWITCHING
     if steps:
-        return AT_ONCE_SECONDS
+        return SWITCHING_SECONDS if switching else AT_ONCE_SECONDS
+    if switching and not s.paused and _fenced_within(s, LONGEST_SWITCH):
+        return DRAINING_SECONDS
     kept = decision.route.timetable if decision and decision.route.phase is Phase.STABLE else None
     return max(AT_ONCE_SECONDS, (next_time(kept, s.now) - s.now).total_seconds()) if kept else None
 

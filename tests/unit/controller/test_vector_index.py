@@ -1,5 +1,6 @@
 """A VectorIndex from nothing to serving, what it waits for, and that every loss but that of documents heals."""
 
+import asyncio
 import copy
 import random
 from typing import Any
@@ -624,3 +625,12 @@ def test_two_operators_that_look_at_the_same_time_make_one_index() -> None:
     world.settle()
     assert world.condition("Writable")[0] == "True", f"seed {seed}"
     assert {volume.mode for volume in world.shards.volumes.values()} == {Mode.OPEN}
+
+
+@pytest.mark.parametrize("annotations", [{}, {"paused": "true"}])
+def test_what_waits_for_pods_or_for_people_is_not_looked_at_all_the_time(annotations: dict[str, str]) -> None:
+    world = IndexWorld()
+    world.annotate(**annotations)
+    world.settle(ready=False)
+    again = asyncio.run(world.process().reconcile(world.key))
+    assert again is None or again >= 1
