@@ -1,5 +1,6 @@
 """The real cluster, with the operator installed from its chart, shared by all end-to-end tests of a run."""
 
+import contextlib
 import json
 import os
 import uuid
@@ -88,9 +89,9 @@ def operator(cluster: Cluster, images: Images, crds: None) -> Iterator[Installat
         uninstall(cluster, operator_namespace=SYSTEM, release=RELEASE)
 
 
-@pytest.fixture
-def space(cluster: Cluster, operator: Installation) -> Iterator[Space]:
-    """A namespace of its own for a test, under Pod Security `restricted`."""
+@contextlib.contextmanager
+def fresh_space(cluster: Cluster) -> Iterator[Space]:
+    """A namespace under Pod Security `restricted`."""
     name = f"t-{uuid.uuid4().hex[:8]}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
@@ -100,6 +101,20 @@ def space(cluster: Cluster, operator: Installation) -> Iterator[Space]:
 
 
 @pytest.fixture
+def space(cluster: Cluster, operator: Installation) -> Iterator[Space]:
+    """A namespace of its own for a test."""
+    with fresh_space(cluster) as space:
+        yield space
+
+
+@pytest.fixture(scope="module")
+def shared_space(cluster: Cluster, operator: Installation) -> Iterator[Space]:
+    """A namespace for all tests of a file."""
+    with fresh_space(cluster) as space:
+        yield space
+
+
+@pytest.fixture(scope="session")
 def minilm_source(images: Images) -> dict[str, object]:
     """The real all-MiniLM-L6-v2 as a model image."""
     return {"image": {"reference": images.minilm.pinned, "path": image_builder.MODEL_PATH}}
