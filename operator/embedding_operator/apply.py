@@ -33,6 +33,8 @@ class Outcome:
     """Writes and commands that were refused, in words."""
     worth_a_retry: bool = False
     """One of the failures may pass by itself."""
+    on_record: bool = False
+    """A decision among the steps was written."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ async def apply(kube: Kube, data_plane: DataPlane, owner: Owner, steps: Iterable
                 raise
             outcome.failures.append(f"{step.resource.kind} {step.name}: {error.message}")
             outcome.worth_a_retry |= error.status not in FINAL
+            if isinstance(step, Swap):
+                break  # what follows from a decision may not be done before that is on record
         except PodError as error:
             outcome.failures.append(f"pod {error.pod} did not do as told: {error}")
             outcome.worth_a_retry = True
@@ -78,6 +82,7 @@ async def _step(kube: Kube, data_plane: DataPlane, owner: Owner, step: Step, out
             await kube.delete(resource, owner.namespace, name, uid)
         case Swap(resource, manifest):
             await (kube.put if "resourceVersion" in manifest["metadata"] else kube.post)(resource, manifest)
+            outcome.on_record = True
         case Tell(pod, message):
             await data_plane.command(pod, message)
         case Push(pod, route):

@@ -19,6 +19,7 @@ from .lanes import Key
 from .metrics import RECONCILE_SECONDS, RECONCILES
 from .observe.eyes import Eyes
 from .polls import Polls
+from .rebuild_metrics import RebuildMetrics
 from .resources import EVENT, GROUP_VERSION, Manifest
 from .slots import RebuildSlots
 from .status import Condition, EventIntent
@@ -45,6 +46,7 @@ class Reconciler:
         self._identity = identity
         self._settled: set[tuple[str, str, str]] = set()
         self._polls = Polls()
+        self._rebuilds = RebuildMetrics()
 
     async def reconcile(self, key: Key) -> float | None:
         """Answers when to look again, in seconds; None = when something happens. Raises KubeError."""
@@ -66,12 +68,16 @@ class Reconciler:
             return None
         if snapshot is None:
             self._polls.forget(key)
+            self._rebuilds.forget(key)
             return None
         snapshot = replace(snapshot, settled=frozenset(self._settled), numbers_age_seconds=self._polls.numbers_age(key))
         decided = kind.plan(snapshot)
         uid = snapshot.metadata.uid
         outcome = await apply(self._kube, self._eyes.data_plane, Owner(key.kind, key.namespace, key.name, uid), decided.steps)
         self._remember(outcome.settled)
+        self._rebuilds.seen(key, decided.rebuild)
+        if outcome.on_record:
+            self._rebuilds.decided(key, decided.turn)
         again = decided.requeue_after_seconds
         if outcome.strangers or outcome.failures:
             told = replace(snapshot, strangers=frozenset(outcome.strangers), failures=tuple(outcome.failures))

@@ -9,6 +9,7 @@ from embedding_serving.contract.route import Route
 
 from ..resources import POD, Manifest, Resource
 from ..status import EventIntent
+from .measures import RebuildNumbers, Turn
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,9 @@ class Plan:
     requeue_after_seconds: float | None = None
     poll_after_seconds: float | None = None
     """When to look again though nothing is expected to change: for what pods measure. It may be put off."""
+    rebuild: RebuildNumbers | None = None
+    turn: Turn = field(default_factory=Turn)
+    """What the decision among the steps means for metrics."""
 
 
 @dataclass(frozen=True)

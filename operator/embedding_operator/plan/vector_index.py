@@ -34,6 +34,7 @@ from .gate import Gate, analysis
 from .generation import first_route, with_current_revision
 from .model import Delete, Ensure, Plan, Scale, Step, Swap, Tell
 from .rebuild_status import FOLLOWING, Building, events
+from .rebuild_view import numbers, turn
 from .route import decide
 from .schedule import next_time, timetable
 from .shard_trouble import holdups, standstill
@@ -90,6 +91,8 @@ def plan(s: IndexSnapshot) -> Plan:
         ),
         requeue_after_seconds=_again(s, decision, steps),
         poll_after_seconds=SETTLED_SECONDS if calm or decision is None else MOVING_SECONDS,
+        rebuild=numbers(verdict.building),
+        turn=turn(s.route.route, decision if acting else None, s.now.timestamp()),
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 
+from embedding_operator import metrics
 from embedding_operator.settings import OperatorSettings
 from unit.chart.rendering import Manifest, of_kind, one, render
 
@@ -114,6 +117,19 @@ def test_every_selector_finds_the_pods() -> None:
         assert selector.items() <= labels.items()
     monitored = one(manifests, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
     assert monitored.items() <= one(manifests, "Service")["metadata"]["labels"].items()
+
+
+def test_alerts_are_on_metrics_that_the_operator_has() -> None:
+    assert of_kind(render(), "PrometheusRule") == []
+    rule = one(render('metrics.prometheusRule={"enabled":true,"labels":{"release":"monitoring"}}'), "PrometheusRule")
+    assert rule["metadata"]["labels"]["release"] == "monitoring"
+    known = {next(iter(metric.describe())).name for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)}
+    alerts = rule["spec"]["groups"][0]["rules"]
+    assert {alert["alert"] for alert in alerts} >= {"VectorIndexRebuildStalled", "VectorIndexSwitchCalledOff"}
+    for alert in alerts:
+        named = re.findall(r"embedding_\w+", alert["expr"])
+        assert named
+        assert {name.removesuffix("_total") for name in named} <= known
 
 
 def test_a_single_replica_blocks_no_drain() -> None:

@@ -24,6 +24,7 @@ REFUSED = {
     'hub.endpoint="hub.internal"': "/hub/endpoint",
     'httpSources.allowedHosts=["https://files.internal/"]': "/httpSources/allowedHosts/0",
     'metrics.serviceMonitor.interval="soon"': "/metrics/serviceMonitor/interval",
+    'metrics.prometheusRule.enabled="yes"': "/metrics/prometheusRule/enabled",
     "resyncSeconds=0": "/resyncSeconds",
     'resources={"limit":{"memory":"1Gi"}}': "limit",
 }
