@@ -129,7 +129,10 @@ class Routes:
             log.error("the mounted route is not one", extra={"path": str(self._path), "reason": str(error)[:500]})
 
     async def pinned(self, choose: Callable[[], Pin], deadline: Deadline, attempt: Callable[[Pin], Awaitable[T]]) -> T:
-        """Runs `attempt` under one pin, and again from the start under a newer one while shards say they have moved."""
+        """Runs `attempt` under one pin, and again from the start under a newer one while shards say they have moved.
+
+        What a canary cannot answer, the generation that takes writes does.
+        """
         retry_seconds = FIRST_RETRY_SECONDS
         last: Moved | None = None
         while True:
@@ -141,7 +144,11 @@ class Routes:
             except Unavailable as failure:
                 if deadline.passed and last is not None:
                     raise self._stuck(pin, last) from failure
-                if not isinstance(failure, ShardUnavailable) or not self._gone(pin) or deadline.passed:
+                if deadline.passed:
+                    raise
+                if pin.canary:
+                    choose = self.active
+                elif not isinstance(failure, ShardUnavailable) or not self._gone(pin):
                     raise
                 continue
             left = deadline.left()

@@ -108,6 +108,20 @@ async def test_without_a_newer_route_the_deadline_ends_it(routes: Routes) -> Non
         await routes.pinned(routes.active, Deadline.after(0.1), attempt)
 
 
+async def test_what_a_canary_cannot_answer_the_active_generation_does(routes: Routes) -> None:
+    routes.offer(route_to(ONE, TWO, weights={2: 100}))
+    seen: list[int] = []
+
+    async def attempt(pin: Pin) -> int:
+        seen.append(pin.number)
+        if pin.canary:
+            raise ShardUnavailable([0], "its pod has died")
+        return pin.number
+
+    assert await routes.pinned(routes.readable, Deadline.after(5), attempt) == 1
+    assert seen == [2, 1]
+
+
 async def test_the_silence_of_a_generation_that_was_let_go_is_no_answer(routes: Routes) -> None:
     routes.offer(route_to(ONE))
 
