@@ -48,6 +48,13 @@ No spec of our own kinds is ever written.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
+# Whether another generation fits, before it is begun. A Role gives no right to classes: they are not looked at then.
+- apiGroups: [""]
+  resources: [resourcequotas]
+  verbs: [get, list]
+- apiGroups: [storage.k8s.io]
+  resources: [storageclasses]
+  verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, list]

@@ -29,6 +29,18 @@ def amount(quantity: str) -> Decimal:
     return Decimal(number) * (_SCALE[unit or ""] if exponent is None else Decimal(10) ** int(exponent))
 
 
+def times(quantity: str, number: int) -> str:
+    """So many of it, in its own unit."""
+    return written(amount(quantity) * number, like=quantity)
+
+
+def written(number: Decimal, *, like: str) -> str:
+    """A number in the unit of another quantity; without one where that is written with an exponent."""
+    match = _SHAPE.fullmatch(like)
+    unit = (match.group(2) or "") if match else ""
+    return f"{(number / _SCALE[unit]).normalize():f}{unit}"
+
+
 def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 

@@ -1,6 +1,7 @@
 """Looks at a VectorIndex: first its shards and what they say, then its route, so that no answer is newer than the route."""
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -9,9 +10,10 @@ from embedding_serving.contract.route import Phase
 
 from ..api import VectorIndex
 from ..build import names
+from ..kube import Kube, KubeError
 from ..lanes import Key
-from ..plan.asked import asks_for_another
-from ..plan.snapshot import IndexSnapshot, RouteRecord
+from ..plan.asked import asks_for_another, lacks
+from ..plan.snapshot import IndexSnapshot, Room, RouteRecord
 from ..plan.world import SWITCHING
 from ..resources import (
     CONFIG_MAP,
@@ -22,9 +24,11 @@ from ..resources import (
     PDB,
     POD,
     PVC,
+    RESOURCE_QUOTA,
     SERVICE,
     SERVICE_ACCOUNT,
     STATEFUL_SET,
+    STORAGE_CLASS,
     VECTOR_INDEX,
     Manifest,
     Resource,
@@ -68,7 +72,21 @@ async def observe(eyes: Eyes, namespace: str, name: str) -> IndexSnapshot | None
         at=eyes.at,
         now=datetime.now(UTC),
     )
+    if asks_for_another(snapshot):
+        snapshot = replace(snapshot, room=await _room(eyes.kube, index))
     return replace(snapshot, has_slot=_slot(eyes, snapshot), leaving=eyes.slots.leaving)
+
+
+async def _room(kube: Kube, index: VectorIndex) -> Room:
+    """What may not be read is not known: classes are the cluster's, and rights may end at the namespace."""
+    quotas: list[Manifest] = []
+    with contextlib.suppress(KubeError):
+        quotas = await kube.list(RESOURCE_QUOTA, index.metadata.namespace)
+    name, exists = index.spec.storage.storage_class_name, None
+    if name:
+        with contextlib.suppress(KubeError):
+            exists = await kube.get(STORAGE_CLASS, "", name) is not None
+    return Room(tuple(quotas), exists)
 
 
 def _slot(eyes: Eyes, s: IndexSnapshot) -> bool:
@@ -76,7 +94,7 @@ def _slot(eyes: Eyes, s: IndexSnapshot) -> bool:
     key, route = Key(VECTOR_INDEX.kind, s.metadata.namespace, s.metadata.name), s.route.route
     if route is None or route.phase in (Phase.STABLE, Phase.OBSERVING):
         eyes.slots.note(key, rebuilding=False)
-        return not s.paused and asks_for_another(s) and eyes.slots.take(key)
+        return not s.paused and asks_for_another(s) and lacks(s) is None and eyes.slots.take(key)
     eyes.slots.note(key, rebuilding=True, switching=route.phase in SWITCHING and not s.paused)
     return True
 

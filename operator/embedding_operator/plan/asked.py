@@ -2,16 +2,18 @@
 
 from datetime import timedelta
 
-from embedding_serving.contract.route import Phase, Route, Timetable, Verdict
+from embedding_serving.contract.route import GenerationRoute, Phase, Route, Timetable, Verdict
 
 from ..build import names
 from ..resources import Manifest
 from .annotations import ABOUT_ONE, open_ones, unheeded
 from .brake import pace
 from .diagnosis import Finding
+from .estimate import Estimate, estimate
 from .generation import Space, differences, draft, inputs, new_rebuild_id, wanted_space
+from .preflight import shortage
 from .schedule import timetable
-from .shards import ShardWorld
+from .shards import ShardWorld, shards_of
 from .snapshot import IndexSnapshot
 from .wish import Promotion, Wish
 
@@ -63,6 +65,22 @@ def asks_for_another(s: IndexSnapshot) -> bool:
     return not wanted.met_by(route.active) and not (route.refused and route.refused.input_hash == wanted.hash)
 
 
+def lacks(s: IndexSnapshot) -> Finding | None:
+    """Why the generation that is asked for can't be had."""
+    route, space = s.route.route, wanted_space(s)
+    if route is None or isinstance(space, Finding) or not asks_for_another(s):
+        return None
+    return shortage(s, draft(s, space, route.next_generation))
+
+
+def cost(s: IndexSnapshot, planned: GenerationRoute, active: GenerationRoute) -> Estimate | None:
+    """What it takes to build a generation beside the active one."""
+    spec = s.index.spec
+    copies = spec.autoscaling.min_replicas if spec.autoscaling else spec.replicas
+    embeds = planned.fingerprint != active.fingerprint
+    return estimate(shards_of(s, active), embeds=embeds, size=spec.storage.size, volumes=planned.shards * copies)
+
+
 def _pace(s: IndexSnapshot, route: Route) -> float | None:
     if route.phase is not Phase.BUILDING:
         return None
@@ -102,6 +120,9 @@ def generation_of(manifest: Manifest) -> int | None:
 
 def _hold(s: IndexSnapshot, shards: tuple[ShardWorld, ...], space: Space | None) -> Finding | None:
     """Why no generation may be begun now, though the spec asks for one."""
+    lack = lacks(s)
+    if lack:
+        return lack
     if not s.has_slot and asks_for_another(s):
         text = "other indexes are being rebuilt, as many as the operator may do at a time (maxConcurrentRebuilds)"
         return Finding("Queued", text, stalled=False)

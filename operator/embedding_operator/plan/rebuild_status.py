@@ -11,6 +11,7 @@ from ..build import names
 from ..resources import Manifest
 from ..status import Condition, EventIntent, timestamp
 from .diagnosis import Finding
+from .estimate import Estimate
 from .shards import ShardWorld
 from .snapshot import IndexSnapshot
 from .wish import Inputs
@@ -35,6 +36,8 @@ class Building:
     """What keeps its shards from coming on."""
     standstill: Finding | None = None
     """The same, once it has lasted for too long."""
+    estimate: Estimate | None = None
+    """While it is built."""
 
     @property
     def rebuild(self) -> Rebuild:
@@ -103,6 +106,7 @@ class Building:
             "totalDocuments": self.total_documents,
             "startedAt": rebuild.started or None,
             "etaSeconds": self.eta_seconds,
+            "estimate": self.estimate.status() if self.estimate else None,
             "failedDocuments": [{"id": one.id[:253], "message": one.reason[:1_000]} for one in failed] or None,
             "verdict": None,
         }

@@ -73,6 +73,8 @@ class IndexSnapshot(Look):
     """What gateways that search it say, while that matters to a rebuild."""
     leaving: bool = False
     """Whether this process is about to end, and begins no switch any more."""
+    room: "Room" = field(default_factory=lambda: Room())
+    """What another generation must fit into, while one is asked for."""
     has_slot: bool = True
     """Whether a rebuild may begin as far as others are concerned."""
     claim_events: Mapping[str, str] = field(default_factory=dict)
@@ -103,6 +105,14 @@ class ServiceSnapshot(Look):
     """Whether the cluster knows HTTPRoutes."""
     infos: Mapping[str, GatewayInfo] = field(default_factory=dict)
     """Answers of /v1/info, by pod name."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """quotas: ResourceQuotas of the namespace. storage_class: whether the one that the spec names exists; None = not known."""
+
+    quotas: tuple[Manifest, ...] = ()
+    storage_class: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ from ..resources import (
     Manifest,
 )
 from ..status import EventIntent, says, transitions
-from .asked import accepted, generation_of, is_paused, wish_of
+from .asked import accepted, cost, generation_of, is_paused, wish_of
 from .children import Intent, ensures, unintended
 from .diagnosis import Finding
 from .diff import drifted, identity, stamped
+from .estimate import corrected
 from .gate import Gate, analysis
 from .generation import first_route, with_current_revision
 from .model import Delete, Ensure, Plan, Scale, Step, Swap, Tell
@@ -172,15 +173,19 @@ def _building(s: IndexSnapshot, decision: Decision | None, gate: Gate) -> Buildi
     shards = shards_of(s, route.generation(route.other))
     paused, building = is_paused(s, route), route.phase is Phase.BUILDING
     begun = moment(route.rebuild.started) if route.rebuild else None
+    total = sum(known) if len(known) == len(writers) else None
+    takes = cost(s, route.generation(route.other), route.active) if building else None
+    builders = [shard.writer for shard in shards if shard.writer]
     return Building(
         route=route,
         decision=decision,
         shards=shards,
-        total_documents=sum(known) if len(known) == len(writers) else None,
+        total_documents=total,
         paused=paused,
         gate=gate.finding if decision.wants_gate else None,
         holdups=tuple(found for shard in shards for found in holdups(s, shard)) if building else (),
         standstill=standstill(s, shards, begun or s.now) if building and not paused else None,
+        estimate=corrected(takes, builders, total) if takes and total is not None else None,
     )
 
 

@@ -12,6 +12,7 @@ from ..api.vectorindexstatus import VectorIndexStatus
 from ..build import names
 from ..resources import Manifest
 from ..status import Condition, merge
+from .asked import cost, lacks
 from .diagnosis import Finding
 from .generation import differences, draft, inputs, wanted_space
 from .rebuild_status import Building, refused, rollback, rollback_available, turned_down, up_to_date
@@ -34,6 +35,7 @@ AT_REST = frozenset(
         "WaitingForModel",
         "Paused",
         "AwaitingPromotion",
+        "InsufficientResources",
         "GateRefused",
         "Aborted",
         "RolledBack",
@@ -221,8 +223,14 @@ def _up_to_date(s: IndexSnapshot, v: Verdict, troubles: list[Finding]) -> Condit
         down = turned_down(route, wanted, asked, name)
         if down:
             return down
+        takes = cost(s, wish, route.active)
+        lack = lacks(s)
+        if lack:
+            text = f"generation {route.writer} goes on serving, and no other is begun: {lack.message}"
+            return Condition("UpToDate", "False", "InsufficientResources", f"{text}. It is to hold {takes}" if takes else text)
         waits = f" ({v.decision.waits})" if v.decision and v.decision.waits else ""
         text = f"generation {route.writer} goes on serving, and another one is to be built{waits}: {'; '.join(asked)}"
+        text += f". It is to hold {takes}" if takes else ""
         return Condition("UpToDate", "False", "Queued", text)
     done = [shard for shard in v.shards if shard.rolled_out]
     if route and len(done) == len(v.shards) and not v.pending and not s.failures:

@@ -251,6 +251,7 @@ class ShardInfo(Frozen):
     documents: int
     tombstones: int
     failed_documents: int = 0
+    text_bytes: int = Field(default=0, description="Of the texts of all documents.")
     bytes: int
     free_bytes: int
     lost: bool = Field(default=False, description="The volume is new or restored: quarantined until admitted again.")

@@ -218,6 +218,7 @@ class ShardService:
             documents=counters.documents,
             tombstones=counters.tombstones,
             failed_documents=counters.failed,
+            text_bytes=max(0, counters.text_bytes),
             bytes=self.store.bytes(),
             free_bytes=self.store.free_bytes(),
             lost=protocol.lost,

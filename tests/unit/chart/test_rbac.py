@@ -13,7 +13,7 @@ from unit.chart.rendering import NAMESPACE, Manifest, of_kind, one, render
 
 READ = {"get", "list", "watch"}
 OWN_KINDS = {resources.EMBEDDING_MODEL, resources.VECTOR_INDEX, resources.SEARCH_SERVICE}
-NOT_WATCHED = {resources.LEASE, resources.EVENT, resources.SECRET}
+NOT_WATCHED = {resources.LEASE, resources.EVENT, resources.SECRET, resources.RESOURCE_QUOTA, resources.STORAGE_CLASS}
 NOT_MADE = {resources.POD, resources.PVC}
 KNOWN = {value for value in vars(resources).values() if isinstance(value, Resource)}
 EVERYWHERE: list[str] = []

@@ -6,7 +6,7 @@ import pytest
 
 from embedding_operator.lanes import Key
 from embedding_operator.loop import Reconciler
-from embedding_operator.resources import CONFIG_MAP, POD, PVC
+from embedding_operator.resources import CONFIG_MAP, POD, PVC, STORAGE_CLASS
 from embedding_operator.slots import RebuildSlots
 from embedding_serving.contract.admin import GatewayInfo, Mode
 from embedding_serving.contract.route import Phase
@@ -212,6 +212,7 @@ def test_a_new_engine_or_token_makes_no_generation(world: IndexWorld) -> None:
 
 def test_several_changes_are_one_rebuild(world: IndexWorld) -> None:
     held = documents(world, 1)
+    world.kube.add(STORAGE_CLASS, {"metadata": {"name": "fast", "namespace": ""}})
     world.edit(shards=3, storage={"size": "1Gi", "storageClassName": "fast"})
     change_model(world)
     world.settle(looks=80)

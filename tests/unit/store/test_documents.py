@@ -293,3 +293,13 @@ async def test_a_caller_that_goes_away_does_not_stop_the_writer(shard: Shard) ->
     assert await shard.put("after")
     there = shard.store.reader.get([f"d{n}" for n in range(1, 200, 2)])
     assert None not in there
+
+
+async def test_the_bytes_of_texts_are_counted(shard: Shard) -> None:
+    await shard.put("a", "naïve")
+    await shard.put("b", "one")
+    assert shard.store.state.counters.text_bytes == len("naïveone".encode())
+    await shard.put("a", "two")
+    await shard.delete("b")
+    shard.reopen()
+    assert shard.store.state.counters.text_bytes == len("two")

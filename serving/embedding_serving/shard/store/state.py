@@ -50,13 +50,16 @@ class Protocol(Frozen):
 
 
 class Counters(Frozen):
-    """next_row: the number that the next row gets. digest: over the live rows, additive over shards."""
+    """next_row: the number that the next row gets. digest: over the live rows, additive over shards. text_bytes: of theirs, in
+    UTF-8.
+    """
 
     next_row: int = 1
     digest: int = 0
     documents: int = 0
     tombstones: int = 0
     failed: int = 0
+    text_bytes: int = 0
 
     @property
     def position(self) -> int:

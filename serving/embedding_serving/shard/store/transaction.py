@@ -83,6 +83,7 @@ class Transaction:
         self._documents = counters.documents
         self._tombstones = counters.tombstones
         self._failed = counters.failed
+        self._text_bytes = counters.text_bytes
 
     # --- what a client asks for ---
 
@@ -201,6 +202,7 @@ class Transaction:
                 "documents": self._documents,
                 "tombstones": self._tombstones,
                 "failed": self._failed,
+                "text_bytes": self._text_bytes,
             }
         )
         dimensions = self.state.identity.dimensions
@@ -296,6 +298,7 @@ class Transaction:
             return
         self._documents += 1
         self._failed += row.failure is not None
+        self._text_bytes += _text_bytes(row.text)
         self._digest += _digest(row.id, row.version, row.content_hash)
         self._enter(number, row.metadata, self._declared)
         if row.text:
@@ -311,6 +314,7 @@ class Transaction:
             return
         self._documents -= 1
         self._failed -= found.failure is not None
+        self._text_bytes -= _text_bytes(found.text)
         self._digest -= _digest(id_, found.version, found.content_hash)
         if found.text and self._texts_added.pop(found.row, None) is None:
             self._texts_removed[found.row] = found.text
@@ -394,6 +398,10 @@ class Transaction:
     def _replace_source(self, moved: Source) -> None:
         sources = tuple(moved if source.shard == moved.shard else source for source in self.state.sources)
         self.state = replace(self.state, sources=sources)
+
+
+def _text_bytes(text: str | None) -> int:
+    return len(text.encode()) if text else 0
 
 
 def _stored(number: int, row: _Row) -> tuple[Any, ...]:

@@ -1,0 +1,89 @@
+"""Whether another generation fits, before it is begun: quotas of the namespace, and the class of its volumes.
+
+What can't be read does not stand in the way: a rebuild that then gets no pod or volume is Stalled, with the reason.
+"""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+
+from embedding_serving.contract.route import GenerationRoute
+
+from ..api.quantity import amount, written
+from ..build import vector_index as build
+from ..build.vector_index import Volume
+from .diagnosis import Finding
+from .snapshot import IndexSnapshot
+
+CLASS = ".storageclass.storage.k8s.io/"
+FIELDS = {
+    "ephemeral-storage": "spec.resources, spec.shards or spec.replicas",
+    "storage": "spec.storage.size, spec.shards or spec.replicas",
+    "cpu": "spec.resources, spec.shards or spec.replicas",
+    "memory": "spec.resources, spec.shards or spec.replicas",
+}
+"""Fields that a quota's resource is asked for by, by the end of its name."""
+COUNTED = "spec.shards or spec.replicas"
+
+
+def shortage(s: IndexSnapshot, planned: GenerationRoute) -> Finding | None:
+    """Why there is no room for the generation that is planned."""
+    return _unknown_class(s) or next(_over_quota(s, planned), None)
+
+
+def _unknown_class(s: IndexSnapshot) -> Finding | None:
+    name = s.index.spec.storage.storage_class_name
+    if not name or s.room.storage_class is not False:
+        return None
+    text = (
+        f"spec.storage.storageClassName is {name}, and there is no such StorageClass: create it, or name one of kubectl get sc"
+    )
+    return Finding("InsufficientResources", text, stalled=False)
+
+
+def _over_quota(s: IndexSnapshot, planned: GenerationRoute) -> Iterator[Finding]:
+    asked = needs(s, planned)
+    for quota in s.room.quotas:
+        spec, status = quota.get("spec", {}), quota.get("status", {})
+        if spec.get("scopes") or spec.get("scopeSelector"):
+            continue  # of some pods only: whether of these, the API server alone knows
+        title = f"ResourceQuota {quota['metadata']['name']}"
+        for name, hard in sorted(status.get("hard", {}).items()):
+            used = amount(str(status.get("used", {}).get(name, "0")))
+            left = max(Decimal(0), amount(str(hard)) - used)
+            wanted = asked.get(name, Decimal(0))
+            if wanted > left:
+                field = next((field for end, field in FIELDS.items() if name.endswith(end)), COUNTED)
+                text = (
+                    f"generation {planned.generation} needs {_as(hard, wanted)} of {name} beside the one that serves, and "
+                    f"{title} has {_as(hard, left)} of {hard} left: raise it, or lower {field}"
+                )
+                yield Finding("InsufficientResources", text, stalled=False)
+
+
+def needs(s: IndexSnapshot, planned: GenerationRoute) -> Mapping[str, Decimal]:
+    """What quotas count, by the names that they have for it. Defaults of LimitRanges are not known here."""
+    spec = s.index.spec
+    copies = spec.autoscaling.min_replicas if spec.autoscaling else spec.replicas
+    pods, shards = Decimal(planned.shards * copies), Decimal(planned.shards)
+    volume = Volume(spec.storage.size, planned.storage_class)
+    (container,) = build.stateful_set(s.index, planned, 0, volume, s.at)["spec"]["template"]["spec"]["containers"]
+    limits: Mapping[str, str] = container["resources"].get("limits", {})
+    requests: Mapping[str, str] = {**limits, **container["resources"].get("requests", {})}
+    found = {"pods": pods, "count/pods": pods, "services": shards, "persistentvolumeclaims": pods}
+    found |= {"count/services": shards, "count/statefulsets.apps": shards, "count/persistentvolumeclaims": pods}
+    found["requests.storage"] = pods * amount(spec.storage.size)
+    if planned.storage_class:
+        found[f"{planned.storage_class}{CLASS}requests.storage"] = found["requests.storage"]
+        found[f"{planned.storage_class}{CLASS}persistentvolumeclaims"] = pods
+    for name, quantity in requests.items():
+        found[f"requests.{name}"] = pods * amount(quantity)
+        if "/" not in name:
+            found[name] = found[f"requests.{name}"]
+    for name, quantity in limits.items():
+        found[f"limits.{name}"] = pods * amount(quantity)
+    return found
+
+
+def _as(model: object, number: Decimal) -> str:
+    """In the unit that the quota is written in."""
+    return written(number, like=str(model))
