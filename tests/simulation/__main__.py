@@ -7,6 +7,7 @@ import sys
 if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of what a seed decides
     os.execve(sys.executable, [sys.executable, "-m", "simulation", *sys.argv[1:]], os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606
 
+from .hunt import found, hunt
 from .sweep import sweep, tell
 
 
@@ -17,7 +18,13 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1_000)
     parser.add_argument("--seconds", type=float, default=1e9, help="begin none after so long")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--mutants", action="store_true", help="whether faults in the code are found by the lives on record")
+    parser.add_argument("--hunt", nargs="*", metavar="MUTANT", help="look for lives that find these; none = all of them")
     chosen = parser.parse_args()
+    if chosen.mutants:
+        return found()
+    if chosen.hunt is not None:
+        return hunt(chosen.hunt, range(chosen.first, chosen.first + chosen.count))
     if chosen.seed is not None:
         return tell(chosen.seed)
     return sweep(chosen.first, chosen.count, chosen.seconds, chosen.processes)

@@ -5,6 +5,7 @@ id until then. So whoever reads may find what was acknowledged when he began to 
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -78,7 +79,10 @@ class ClientProcess(Node):
         dice, world = self._world.dice, self._world
         while not world.closing:
             await self._change(dice.choice(self.accounts))
-            await asyncio.sleep(dice.uniform(0.0, world.pause_seconds))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(dice.uniform(0.0, world.pause_seconds)):
+                    await world.rush.wait()
+                    await asyncio.sleep(dice.uniform(0.0, 0.1))
         self.done = True
 
     async def _change(self, account: Account) -> None:

@@ -19,14 +19,17 @@ Deed = Callable[["World"], None]
 
 @dataclass
 class Schedule:
-    """deeds: what happens when, in seconds from when the index takes writes."""
+    """deeds: what happens when, in seconds from when the index takes writes. upon: the first time that a phase is entered."""
 
     seconds: float
     weather: Weather
     deeds: list[tuple[float, str, Deed]] = field(default_factory=list)
+    upon: list[tuple[Phase, float, str, Deed]] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"{self.seconds:.1f} s, {self.weather}, " + ", ".join(f"{what} at {when:.1f}" for when, what, _ in self.deeds)
+        told = [f"{what} at {when:.1f}" for when, what, _ in self.deeds]
+        told += [f"{what} {seconds:.2f} s after {phase} begins" for phase, seconds, what, _ in self.upon]
+        return f"{self.seconds:.1f} s, {self.weather}, {', '.join(told)}"
 
     def add(self, when: float, what: str, do: Deed) -> None:
         self.deeds.append((when, what, do))
@@ -40,6 +43,20 @@ class Schedule:
             world.trace(f"--- {what}")
             do(world)
         await asyncio.sleep(start + self.seconds - world.loop.now)
+
+    def entered(self, world: "World", phase: Phase) -> None:
+        """Faults that wait for this moment."""
+        if world.closing:
+            return
+        for one in [one for one in self.upon if one[0] is phase]:
+            self.upon.remove(one)
+            _, seconds, what, do = one
+            world.loop.call_later(seconds, self._do, world, what, do)
+
+    def _do(self, world: "World", what: str, do: Deed) -> None:
+        if not world.closing:
+            world.trace(f"--- {what}")
+            do(world)
 
     def heal(self, world: "World") -> None:
         """Faults are over; what was asked for last stands."""
@@ -61,19 +78,21 @@ def drawn(world: "World") -> Schedule:
     spec.shards = dice.choice((1, 1, 1, 2, 2))
     spec.replicas = dice.choice((1, 1, 1, 1, 2))
     spec.fence_seconds = dice.choice((0.3, 1.0, 3.0))
-    spec.rollback_seconds = dice.choice((0.0, 1.0, 3.0, 30.0))
+    spec.rollback_seconds = dice.choice((1.0, 1.0, 3.0, 30.0))
     spec.auto_promotion = dice.random() < 0.9
     spec.canary = dice.choice(((), (), (), ((30, 0.5),), ((50, None),)))
     spec.refused_generations = {2} if dice.random() < 0.05 else set()
     spec.max_parallel_shards = dice.choice((None, None, 1))
     world.acknowledge = "Follower" if spec.replicas > 1 else "Writer"
-    world.pause_seconds = dice.choice((0.15, 0.5, 1.0))
+    world.pause_seconds = dice.choice((0.3, 0.6, 1.2))
     world.retention_seconds = dice.choice((60.0, 60.0, 100.0))
     calm = dice.random() < 0.1
     world.calm = calm
     operators = 1 if calm else dice.choice((1, 1, 2))
-    world.begin(gateways=dice.choice((1, 1, 2)), operators=operators, clients=dice.choice((1, 2)), documents=2)
+    world.begin(gateways=dice.choice((1, 1, 2)), operators=operators, clients=dice.choice((2, 4)), documents=2)
+    world.commit_seconds = dice.choice((0.003, 0.003, 0.05, 0.3))
     schedule = Schedule(dice.uniform(2.0, 5.0), Weather() if calm else _weather(dice))
+    world.entered = schedule.entered
     _wishes(schedule, dice)
     if not calm:
         _faults(schedule, dice)
@@ -157,6 +176,9 @@ def _faults(schedule: Schedule, dice: random.Random) -> None:
     kinds = dice.sample(FAULTS, 4)
     for _ in range(dice.choice((0, 1, 2, 3, 5))):
         schedule.add(dice.uniform(0.0, schedule.seconds), *dice.choice(kinds)(dice))
+    for _ in range(dice.choice((0, 1, 2))):
+        phase = dice.choice((Phase.BUILDING, Phase.FENCING, Phase.FENCING, Phase.COMMITTED, Phase.REOPENING, Phase.OBSERVING))
+        schedule.upon.append((phase, dice.choice((0.0, 0.05, 0.2, 0.5)), *dice.choice(kinds)(dice)))
 
 
 def _kill_shard(dice: random.Random) -> tuple[str, Deed]:
@@ -237,6 +259,21 @@ def _lose_volume(dice: random.Random) -> tuple[str, Deed]:
     return "a volume is lost", do
 
 
+def _put_back(dice: random.Random) -> tuple[str, Deed]:
+    """A volume as it was a while ago, of a shard that reads and never took writes."""
+    seconds = dice.choice((0.3, 1.0))
+
+    def do(world: "World") -> None:
+        known = [name for name in sorted(world.kube.pods) if world.never_open(name) and world.process_at(name)]
+        if known:
+            name = dice.choice(known)
+            content = world.disks.copy(f"/simulated/{name}")
+            world.trace(f"{name} is copied")
+            world.loop.call_later(seconds, world.put_back, name, content)
+
+    return f"a volume is put back as it was {seconds} s before", do
+
+
 def _spare(world: "World", name: str) -> bool:
     """Whether nothing acknowledged is on this volume alone."""
     pod, route = world.kube.pods[name], world.kube.route
@@ -244,7 +281,7 @@ def _spare(world: "World", name: str) -> bool:
         return True
     if pod.generation.generation != route.writer:
         return world.opened.get(name, (0, Mode.CLOSED))[1] is not Mode.OPEN
-    return route.phase is Phase.COMMITTED and world.opened.get(name, (0, Mode.CLOSED))[1] is Mode.CLOSED
+    return route.phase is Phase.COMMITTED and world.never_open(name)
 
 
 def _any(world: "World", dice: random.Random) -> Node:
@@ -260,5 +297,6 @@ FAULTS = (
     _cut,
     _clock,
     _lose_volume,
+    _put_back,
     _take_over,
 )

@@ -51,7 +51,7 @@ class SteppedWriter(Writer):
         if not self._scheduled and not self._jobs.empty():
             self._scheduled = True
             world = WORLD.get()
-            asyncio.get_running_loop().call_later(world.dice.uniform(0.0001, 0.003), self._step)
+            asyncio.get_running_loop().call_later(world.dice.uniform(0.0001, world.commit_seconds), self._step)
 
     def _step(self) -> None:
         self._scheduled = False

@@ -37,6 +37,8 @@ class World:
         self.acknowledge = "Writer"
         self.retention_seconds = 60.0
         self.pause_seconds = 0.3
+        self.commit_seconds = 0.003
+        self.entered: Callable[[World, Phase], None] = lambda world, phase: None
         self.closing = self.over = False
         self.failures: list[str] = []
         self.calm = True
@@ -50,10 +52,14 @@ class World:
         self.opened: dict[str, tuple[int, Mode]] = {}
         """Of every writer's volume: generation and mode, as committed last."""
         self.volumes_lost = 0
+        self.ever_open: set[str] = set()
+        """Pods whose volumes took writes, or are of the first generation."""
         self._restarting: set[str] = set()
         self.switches = 0
         self.acknowledged = 0
         self.stop = asyncio.Event()
+        self.rush = asyncio.Event()
+        """All clients write at once: a fence is about to go up."""
         HERE.set(Node("nobody"))
         WORLD.set(self)
 
@@ -171,6 +177,20 @@ class World:
         self.opened.pop(name, None)
         self.start(name, 0.3)
 
+    def put_back(self, name: str, content: bytes) -> None:
+        """A volume as it was before, unless it is not the same one any more, or its generation is about to be switched to."""
+        path = f"/simulated/{name}"
+        building = self.kube.route.phase is Phase.BUILDING
+        if not building or name not in self.kube.pods or not self.never_open(name) or path not in self.disks.volumes:
+            return
+        self.trace(f"the volume of {name} is put back")
+        self.kill(name, again_after=None)
+        self.disks.restore(path, content)
+        self.start(name, 0.2)
+
+    def never_open(self, name: str) -> bool:
+        return name not in self.ever_open
+
     def delete(self, pod: PodObject) -> None:
         """A pod of a generation that goes, and its volume."""
         number = pod.generation.generation
@@ -197,16 +217,28 @@ class World:
             f"{who} decides: {before.phase} → {route.phase} seq {route.seq} epoch {route.epoch} writer {route.writer} "
             f"other {route.other} resume {route.resume} weights {route.weights} histories {route.active.histories}"
         )
-        if route.phase is Phase.COMMITTED and before.phase is not Phase.COMMITTED:
-            self.switches += 1
+        if route.phase is not before.phase:
+            self.switches += route.phase is Phase.COMMITTED
+            self.entered(self, route.phase)
+            self.rush.set() if route.phase is Phase.FENCING else self.rush.clear()
+        for gateway in self.gateways:
+            self.loop.call_later(self.dice.uniform(0.02, 0.3), self._pushed, gateway, route)
         if before.writer not in {one.generation for one in route.generations}:
             self.broken(f"the route forgets generation {before.writer} which takes writes")
+
+    def _pushed(self, gateway: GatewayProcess, route: Route) -> None:
+        """A gateway is told, or hears of it when its mounted file changes."""
+        reached = gateway.alive and gateway.name not in self.network.cut and gateway.frozen_until <= self.loop.now
+        if reached and not self.network.loses(self.network.weather.lost):
+            gateway.spawn(gateway.push(route))
 
     def committed(self, pod: str, before: State, after: State) -> None:
         """Of a shard's transaction."""
         if before.protocol.mode is not after.protocol.mode or pod not in self.opened:
             known = after.protocol
             self.trace(f"{pod} is {known.mode} at {known.epoch}, position {after.position}")
+            if known.was_writer:
+                self.ever_open.add(pod)
             if pod.endswith("-0"):
                 self.opened[pod] = after.identity.generation, known.mode
                 taking = {generation for generation, mode in self.opened.values() if mode is Mode.OPEN}
