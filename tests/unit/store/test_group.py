@@ -3,12 +3,16 @@
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Coroutine
+from typing import Any
 
 import numpy as np
 import pytest
 
+from embedding_serving.contract.admin import Answer, Fence
 from embedding_serving.shard.store import transaction
-from embedding_serving.shard.store.records import Change, Op
+from embedding_serving.shard.store.protocol import digest_text
+from embedding_serving.shard.store.records import Change, Op, Refused
 from embedding_serving.shard.store.transaction import Transaction
 
 from .conftest import Shard, vector
@@ -43,8 +47,30 @@ async def test_a_group_leaves_what_its_changes_would_have_left_one_by_one(
     _check_texts(shard)
 
 
+async def test_a_fence_stands_behind_the_writes_of_its_own_transaction(shard: Shard) -> None:
+    """Else the last of them are acknowledged and never drained."""
+    known = shard.store.state.protocol
+    fence = Fence(epoch=known.epoch + 1, history=known.history, deadline_seconds=60)
+    before = len(shard.committed)
+    _, answer, refused = await _at_once(
+        shard,
+        shard.write(Change(Op.PUT, "a", "first fox", vector=vector(5))),
+        shard.store.command(fence),
+        shard.write(Change(Op.PUT, "b", "first hare", vector=vector(6))),
+    )
+    assert len(shard.committed) == before + 2, "they did not share the transaction after the one that held them up"
+    assert isinstance(refused, Refused)
+    assert isinstance(answer, Answer)
+    assert answer.position == shard.store.state.position
+    assert answer.digest == digest_text(shard.store.state)
+
+
 async def _together(shard: Shard, *changes: Change) -> None:
-    """Holds up the writer with a transaction of its own until all of them wait."""
+    await _at_once(shard, *(shard.write(change) for change in changes))
+
+
+async def _at_once(shard: Shard, *work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Holds up the writer with a transaction of its own until all of them wait; answers with what came of each."""
     held, gate = threading.Event(), threading.Event()
 
     def hold(_: Transaction) -> None:
@@ -53,10 +79,11 @@ async def _together(shard: Shard, *changes: Change) -> None:
 
     holding = asyncio.create_task(shard.store._submitted(hold))
     assert await asyncio.to_thread(held.wait, 10)
-    writes = [asyncio.create_task(shard.write(change)) for change in changes]
+    tasks = [asyncio.create_task(one) for one in work]
     await asyncio.sleep(0)
     gate.set()
-    await asyncio.gather(holding, *writes)
+    await holding
+    return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _found(shard: Shard, word: str) -> list[str]:

@@ -138,7 +138,7 @@ class Store:
         """Obeys a message of the operator; what it changes is durable before it is answered."""
 
         def obey(transaction: Transaction) -> Answer:
-            transaction.state, answer = protocol.command(transaction.state, message)
+            transaction.state, answer = protocol.command(transaction.as_of_now(), message)
             return answer
 
         answer = await self._submitted(obey)
@@ -245,14 +245,14 @@ class Store:
         """A copy's own choice of the writer that it follows; the operator's is a Follow message."""
 
         def adopt(transaction: Transaction) -> None:
-            transaction.state = protocol.follow(transaction.state, (source,))
+            transaction.state = protocol.follow(transaction.as_of_now(), (source,))
 
         await self._submitted(adopt)
         return self.state.sources[0]
 
     async def restart_source(self, shard: int, nonce: str | None = None) -> None:
         def restart(transaction: Transaction) -> None:
-            transaction.state = protocol.restart(transaction.state, shard, nonce)
+            transaction.state = protocol.restart(transaction.as_of_now(), shard, nonce)
 
         await self._submitted(restart)
 

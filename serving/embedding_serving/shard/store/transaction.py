@@ -195,6 +195,14 @@ class Transaction:
         """The state to persist and publish, and what the approximate index has to learn."""
         self._enter_vectors()
         self._enter_texts()
+        dimensions = self.state.identity.dimensions
+        added = np.fromiter(self._added, dtype=np.int64, count=len(self._added))
+        vectors = np.frombuffer(b"".join(self._added.values()), dtype="<f4").reshape(len(added), dimensions)
+        removed = np.unique(np.asarray(self._removed, dtype=np.int64))
+        return self.as_of_now(), Committed(added, vectors, removed, self._next_row - 1)
+
+    def as_of_now(self) -> State:
+        """With position and digest after what this transaction has done: a fence stands behind the writes before it."""
         counters = self.state.counters.model_copy(
             update={
                 "next_row": self._next_row,
@@ -205,11 +213,7 @@ class Transaction:
                 "text_bytes": self._text_bytes,
             }
         )
-        dimensions = self.state.identity.dimensions
-        added = np.fromiter(self._added, dtype=np.int64, count=len(self._added))
-        vectors = np.frombuffer(b"".join(self._added.values()), dtype="<f4").reshape(len(added), dimensions)
-        removed = np.unique(np.asarray(self._removed, dtype=np.int64))
-        return self.state.with_counters(counters), Committed(added, vectors, removed, self._next_row - 1)
+        return self.state.with_counters(counters)
 
     # --- one document ---
 
