@@ -223,6 +223,8 @@ class World:
             self.rush.set() if route.phase is Phase.FENCING else self.rush.clear()
         for gateway in self.gateways:
             self.loop.call_later(self.dice.uniform(0.02, 0.3), self._pushed, gateway, route)
+        if route.refused and route.refused.reason == "DigestsDiffer":
+            self.broken("the generations do not hold the same documents at the fence")
         if before.writer not in {one.generation for one in route.generations}:
             self.broken(f"the route forgets generation {before.writer} which takes writes")
 
@@ -239,11 +241,10 @@ class World:
             self.trace(f"{pod} is {known.mode} at {known.epoch}, position {after.position}")
             if known.was_writer:
                 self.ever_open.add(pod)
-            if pod.endswith("-0"):
-                self.opened[pod] = after.identity.generation, known.mode
-                taking = {generation for generation, mode in self.opened.values() if mode is Mode.OPEN}
-                if len(taking) > 1:
-                    self.broken(f"generations {sorted(taking)} take writes at once")
+            self.opened[pod] = after.identity.generation, known.mode
+            taking = {generation for generation, mode in self.opened.values() if mode is Mode.OPEN}
+            if len(taking) > 1:
+                self.broken(f"generations {sorted(taking)} take writes at once")
 
     @property
     def settled(self) -> bool:
