@@ -22,7 +22,7 @@ from .commands import asleep, changes_left, fences_of, follows, is_fenced, messa
 from .following import MOST_BEHIND, Feeds, Reader, digests_agree, prepare
 from .keeping import kept_open, ours, reopened
 from .standing import Shard, Standing, assess
-from .wish import Wish
+from .wish import Inputs, Wish, inputs_of
 from .world import STEADY, Command, Decision, World, moment
 
 FENCE_MARGIN = timedelta(seconds=2)
@@ -93,7 +93,7 @@ def _building(w: World) -> Decision:
         text = f"generation {w.other.generation} was given up by annotation: change the spec, or annotate retry"
         refused = Refused(input_hash=rebuild.input_hash, generation=w.other.generation, reason=TurnedDown.ABORTED, message=text)
         return _given_up(w, refused)
-    if wish.inputs is not None and not wish.inputs.met_by(w.other):
+    if wish.inputs is not None and (not wish.inputs.met_by(w.other) or _withdrawn(w, wish.inputs)):
         return _given_up(w, w.route.refused)
     commands = [*follows(w), *paces(w), *readmissions(w)]
     left = changes_left(w)
@@ -104,6 +104,14 @@ def _building(w: World) -> Decision:
     if rebuild.verdict is None:
         return _judged(w, commands, left)
     return _promoted(w, commands, left)
+
+
+def _withdrawn(w: World, wanted: Inputs) -> bool:
+    """Whether the difference is gone for which it was begun: the generation that serves is as the spec asks for.
+
+    A storage class or a token that the spec does not name any more is met by every generation.
+    """
+    return wanted.met_by(w.writer) and not inputs_of(w.other).met_by(w.writer)
 
 
 def _judged(w: World, commands: list[Command], left: int) -> Decision:

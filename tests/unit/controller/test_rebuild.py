@@ -136,6 +136,27 @@ def test_what_is_given_up_is_removed_and_not_begun_again(world: IndexWorld) -> N
     assert world.route.writer == 3
 
 
+@pytest.mark.parametrize("begun", ["storage class", "annotation"])
+def test_a_rebuild_whose_reason_is_taken_back_is_given_up(world: IndexWorld, begun: str) -> None:
+    """Neither is named by the spec any more, so the generation that is built would do too: nobody wants it."""
+    world.shards.copying = False
+    if begun == "annotation":
+        world.annotate(rebuild="again")
+    else:
+        world.kube.add(STORAGE_CLASS, {"metadata": {"name": "full", "namespace": ""}})
+        world.edit(storage={"size": "1Gi", "storageClassName": "full"})
+    world.settle(looks=80)
+    assert world.route.phase is Phase.BUILDING
+    if begun == "annotation":
+        world.annotate(rebuild=None)
+    else:
+        world.edit(storage={"size": "1Gi"})
+    world.settle(looks=80)
+    assert (world.route.phase, world.route.writer) == (Phase.STABLE, 1)
+    assert world.names("StatefulSet") == ["docs-g1-s0", "docs-g1-s1"]
+    assert world.condition("UpToDate")[:2] == ("True", "UpToDate")
+
+
 def test_it_waits_for_a_person_where_the_spec_says_so(world: IndexWorld) -> None:
     world.edit(rebuild={"autoPromotionEnabled": False})
     change_model(world)
