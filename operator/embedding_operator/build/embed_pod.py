@@ -38,15 +38,22 @@ def devices(owner: EmbeddingModel) -> list[str]:
     return sorted(name for name in asked if "/" in name)
 
 
-def template(owner: EmbeddingModel, model: Model, revision: str, at: Installation) -> Manifest:
-    """Pod template of a revision."""
+def template(
+    owner: EmbeddingModel,
+    model: Model,
+    revision: str,
+    at: Installation,
+    labels: dict[str, str] | None = None,
+    selector: dict[str, str] | None = None,
+) -> Manifest:
+    """Pod template of a revision. Labels and the selector that finds them: those of the revision where none are given."""
     image = at.serving_torch_image if needs_torch(owner) else at.serving_image
     name = owner.metadata.name
     fields = EmbedSettings.model_fields
     return pod.template(
         owner.spec.pod,
-        labels=names.revision_labels(name, revision),
-        selector=names.revision_selector(name, revision),
+        labels=labels or names.revision_labels(name, revision),
+        selector=selector or names.revision_selector(name, revision),
         service_account=names.embed(name),
         grace_seconds=fields["drain_seconds"].default + fields["shutdown_seconds"].default,
         parts={

@@ -12,6 +12,8 @@ COMPONENT = "app.kubernetes.io/component"
 INSTANCE = "app.kubernetes.io/instance"
 EMBED = "embed"
 """Component of the pods of an EmbeddingModel."""
+SPARE = "spare-encoder"
+"""Component of the pods that embed for a rebuild alone."""
 ANALYSIS = "analysis"
 """Component of the pods that compare two generations."""
 MANAGER = "embedding-operator"
@@ -111,6 +113,19 @@ def shard_labels(index: str, generation: int, number: int) -> dict[str, str]:
 def shard_selector(index: str, generation: int, number: int) -> dict[str, str]:
     """Never changes: a StatefulSet's selector is immutable."""
     return index_selector(index) | {GENERATION: str(generation), SHARD: str(number)}
+
+
+def encoders(index: str, generation: int) -> str:
+    """Deployment, headless Service and NetworkPolicy of the spare encoders of a generation."""
+    return f"{index}-g{generation}-encoders"
+
+
+def encoders_labels(index: str, generation: int) -> dict[str, str]:
+    return index_labels(index) | {COMPONENT: SPARE, GENERATION: str(generation)}
+
+
+def encoders_selector(index: str, generation: int) -> dict[str, str]:
+    return {COMPONENT: SPARE, INSTANCE: index, GENERATION: str(generation)}
 
 
 def analysis(index: str) -> str:

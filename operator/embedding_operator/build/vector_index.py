@@ -134,7 +134,8 @@ def network_policy(index: VectorIndex, at: Installation) -> Manifest:
     egress = [objects.DNS_EGRESS, {"to": [shards], "ports": frames}]
     if index.spec.model_ref:
         encoders = {"podSelector": {"matchLabels": {names.COMPONENT: names.EMBED}}}
-        egress.append({"to": [encoders], "ports": [objects.tcp(API_PORT)]})
+        spare = {"podSelector": {"matchLabels": {names.COMPONENT: names.SPARE, names.INSTANCE: name}}}
+        egress.append({"to": [encoders, *([spare] if index.spec.rebuild.encoders else [])], "ports": [objects.tcp(API_PORT)]})
     return objects.network_policy(_of_index(index), names.index_selector(name), ingress, egress)
 
 

@@ -5,18 +5,24 @@ import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
 from embedding_serving.contract.admin import GatewayInfo
 from embedding_serving.contract.route import Phase
 
-from ..api import VectorIndex
+from ..api import EmbeddingModel, VectorIndex
 from ..build import names
+from ..build.embedding_model import MODEL_KEY, revision_of
 from ..kube import Kube, KubeError
 from ..lanes import Key
 from ..plan.asked import asks_for_another, lacks
-from ..plan.snapshot import IndexSnapshot, Room, RouteRecord
+from ..plan.revisions import recorded
+from ..plan.snapshot import IndexSnapshot, Room, RouteRecord, SpareModel
 from ..plan.world import SWITCHING
 from ..resources import (
     CONFIG_MAP,
+    DEPLOYMENT,
+    EMBEDDING_MODEL,
     EVENT,
     HPA,
     JOB,
@@ -36,7 +42,7 @@ from ..resources import (
 from .eyes import Eyes, without_status
 from .routes import encoder, route_of
 
-CHILDREN = (SERVICE_ACCOUNT, NETWORK_POLICY, SERVICE, STATEFUL_SET, HPA, PDB, JOB)
+CHILDREN = (SERVICE_ACCOUNT, NETWORK_POLICY, SERVICE, STATEFUL_SET, DEPLOYMENT, HPA, PDB, JOB)
 MOST_EVENTS_ASKED = 5
 """Volumes that are waited for tell much the same."""
 
@@ -66,6 +72,8 @@ async def observe(eyes: Eyes, namespace: str, name: str) -> IndexSnapshot | None
         route=route,
         infos={pod["metadata"]["name"]: info for pod, info in zip(own_pods, infos, strict=True) if info},
         claim_events=events,
+        spare=await _spare(eyes.kube, index, route),
+        spare_pods=tuple(pod for pod in pods if (pod["metadata"].get("labels") or {}).get(names.COMPONENT) == names.SPARE),
         analysis_pods=tuple(pod for pod in pods if _made_by(JOB, pod)),
         golden_queries=await _golden_queries(eyes, index, route),
         gateways=await _gateways(eyes, index, route),
@@ -75,6 +83,28 @@ async def observe(eyes: Eyes, namespace: str, name: str) -> IndexSnapshot | None
     if asks_for_another(snapshot):
         snapshot = replace(snapshot, room=await _room(eyes.kube, index))
     return replace(snapshot, has_slot=_slot(eyes, snapshot), leaving=eyes.slots.leaving)
+
+
+async def _spare(kube: Kube, index: VectorIndex, route: RouteRecord) -> SpareModel | None:
+    """The revision that the newest generation is made with, or is to be; None where it is not known any more."""
+    if index.spec.rebuild.encoders is None or route.route is None or route.route.phase in (Phase.OBSERVING, Phase.COLLECTING):
+        return None
+    space = index.metadata.namespace
+    building = route.route.generation(route.route.other) if route.route.other is not None else None
+    name = building.model if building else index.spec.model_ref.name if index.spec.model_ref else None
+    live = await kube.get(EMBEDDING_MODEL, space, name) if name else None
+    if live is None or name is None:
+        return None
+    revision = building.revision if building else live.get("status", {}).get("revision")
+    try:
+        owner = EmbeddingModel.model_validate(without_status(live))
+    except ValidationError:
+        return None
+    if revision is None or revision == revision_of(owner.spec.model):
+        return SpareModel(owner, owner.spec.model, revision) if revision else None
+    record = await kube.get(CONFIG_MAP, space, names.embed_revision(name, revision))
+    model = recorded((record or {}).get("data", {}).get(MODEL_KEY), revision)
+    return SpareModel(owner, model, revision) if model else None
 
 
 async def _room(kube: Kube, index: VectorIndex) -> Room:

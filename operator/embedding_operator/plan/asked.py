@@ -6,6 +6,7 @@ from embedding_serving.contract.route import GenerationRoute, Phase, Route, Time
 
 from ..build import names
 from ..resources import Manifest
+from . import encoders
 from .annotations import ABOUT_ONE, open_ones, unheeded
 from .brake import pace
 from .diagnosis import Finding
@@ -45,6 +46,7 @@ def wish_of(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...], gate
         pace=0.0 if is_paused(s, route) else _pace(s, route),
         promote=said.get(names.PROMOTE) == built,
         abort=said.get(names.ABORT) == built,
+        encoder=encoders.url(s, route),
         said={name: value for name, value in s.metadata.annotations.items() if name in ABOUT_ONE},
         unheeded=unheeded(route, said),
         rollback=said.get(names.ROLLBACK) == str(route.writer) and route.other is not None,

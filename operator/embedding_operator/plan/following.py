@@ -50,6 +50,8 @@ class Feeds:
     lease_nonce: str = ""
     leased: frozenset[tuple[int, str]] = frozenset()
     """(shard, history) of the readers for whom leases were opened."""
+    encoder: str | None = None
+    """What embeds for the readers, where it is not what serves their model."""
 
     def of(self, reader: Reader) -> tuple[FeedSource, ...]:
         """What this reader pulls: every shard whose part of the ring meets its own."""
@@ -72,7 +74,7 @@ class Feeds:
                     lower=lower,
                     upper=upper,
                     with_vectors=same_space,
-                    encoder=None if same_space else mine.encoder,
+                    encoder=None if same_space else self.encoder or mine.encoder,
                     position=start or 0,
                     consumer=None if start is None else reverse_consumer(reader.shard.number),
                     nonce=None if start is None else self.lease_nonce,

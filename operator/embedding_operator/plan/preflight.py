@@ -9,8 +9,10 @@ from decimal import Decimal
 from embedding_serving.contract.route import GenerationRoute
 
 from ..api.quantity import amount, written
+from ..build import encoders
 from ..build import vector_index as build
 from ..build.vector_index import Volume
+from ..resources import Manifest
 from .diagnosis import Finding
 from .snapshot import IndexSnapshot
 
@@ -67,21 +69,41 @@ def needs(s: IndexSnapshot, planned: GenerationRoute) -> Mapping[str, Decimal]:
     pods, shards = Decimal(planned.shards * copies), Decimal(planned.shards)
     volume = Volume(spec.storage.size, planned.storage_class)
     (container,) = build.stateful_set(s.index, planned, 0, volume, s.at)["spec"]["template"]["spec"]["containers"]
-    limits: Mapping[str, str] = container["resources"].get("limits", {})
-    requests: Mapping[str, str] = {**limits, **container["resources"].get("requests", {})}
     found = {"pods": pods, "count/pods": pods, "services": shards, "persistentvolumeclaims": pods}
     found |= {"count/services": shards, "count/statefulsets.apps": shards, "count/persistentvolumeclaims": pods}
     found["requests.storage"] = pods * amount(spec.storage.size)
     if planned.storage_class:
         found[f"{planned.storage_class}{CLASS}requests.storage"] = found["requests.storage"]
         found[f"{planned.storage_class}{CLASS}persistentvolumeclaims"] = pods
+    return _sum(found, _of_pods(pods, container), _of_encoders(s, planned))
+
+
+def _of_encoders(s: IndexSnapshot, planned: GenerationRoute) -> Mapping[str, Decimal]:
+    """Spare ones, where the rebuild is to have them and embeds."""
+    wanted, spare, route = s.index.spec.rebuild.encoders, s.spare, s.route.route
+    if wanted is None or spare is None or (route and route.active.fingerprint == planned.fingerprint):
+        return {}
+    owner = encoders.dressed(spare.owner, wanted)
+    made = encoders.deployment(s.index, planned.generation, owner, spare.model, spare.revision, s.at)
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    pods, one = Decimal(wanted.replicas), Decimal(1)
+    counted = {"pods": pods, "count/pods": pods, "services": one, "count/services": one, "count/deployments.apps": one}
+    return _sum(counted, _of_pods(pods, container))
+
+
+def _of_pods(pods: Decimal, container: Manifest) -> Mapping[str, Decimal]:
+    limits: Mapping[str, str] = container["resources"].get("limits", {})
+    requests: Mapping[str, str] = {**limits, **container["resources"].get("requests", {})}
+    found = {f"limits.{name}": pods * amount(quantity) for name, quantity in limits.items()}
     for name, quantity in requests.items():
         found[f"requests.{name}"] = pods * amount(quantity)
         if "/" not in name:
             found[name] = found[f"requests.{name}"]
-    for name, quantity in limits.items():
-        found[f"limits.{name}"] = pods * amount(quantity)
     return found
+
+
+def _sum(*parts: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
+    return {name: sum((part.get(name, Decimal(0)) for part in parts), Decimal(0)) for part in parts for name in part}
 
 
 def _as(model: object, number: Decimal) -> str:

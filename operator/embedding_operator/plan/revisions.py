@@ -119,7 +119,7 @@ def _revision(s: ModelSnapshot, name: str, model: Model | None) -> Revision:
     fingerprint = data.get(embed_pod.FINGERPRINT_KEY) or (said.fingerprint if said else None)
     return Revision(
         name=name,
-        model=model or _recorded(data.get(MODEL_KEY), name),
+        model=model or recorded(data.get(MODEL_KEY), name),
         fingerprint=fingerprint,
         dimensions=said.dimensions if said else None,
         deployment=s.children.get(DEPLOYMENT, child),
@@ -144,7 +144,7 @@ def spokesman(pods: Iterable[Manifest]) -> Manifest | None:
     return max(ready, key=lambda pod: (str(pod["metadata"].get("creationTimestamp")), pod["metadata"]["name"]), default=None)
 
 
-def _recorded(text: str | None, name: str) -> Model | None:
+def recorded(text: str | None, name: str) -> Model | None:
     """The model of a record, unless somebody changed it: its hash is its name."""
     try:
         model = Model.model_validate(json.loads(text or "null"))

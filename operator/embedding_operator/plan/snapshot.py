@@ -9,7 +9,7 @@ from embedding_serving.contract.admin import GatewayInfo, ShardInfo
 from embedding_serving.contract.reports import ModelInfo
 from embedding_serving.contract.route import Route
 
-from ..api.embeddingmodel import EmbeddingModel
+from ..api.embeddingmodel import EmbeddingModel, Model
 from ..api.resource import Metadata
 from ..api.searchservice import SearchService
 from ..api.vectorindex import VectorIndex
@@ -73,6 +73,9 @@ class IndexSnapshot(Look):
     """What gateways that search it say, while that matters to a rebuild."""
     leaving: bool = False
     """Whether this process is about to end, and begins no switch any more."""
+    spare: "SpareModel | None" = None
+    """What spare encoders are made from, while they are asked for and something is built or is to be."""
+    spare_pods: tuple[Manifest, ...] = ()
     room: "Room" = field(default_factory=lambda: Room())
     """What another generation must fit into, while one is asked for."""
     has_slot: bool = True
@@ -105,6 +108,15 @@ class ServiceSnapshot(Look):
     """Whether the cluster knows HTTPRoutes."""
     infos: Mapping[str, GatewayInfo] = field(default_factory=dict)
     """Answers of /v1/info, by pod name."""
+
+
+@dataclass(frozen=True)
+class SpareModel:
+    """A revision of an EmbeddingModel, whole: `model` is the value of spec.model that it stands for."""
+
+    owner: EmbeddingModel
+    model: Model
+    revision: str
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from ..resources import (
     Manifest,
 )
 from ..status import EventIntent, says, transitions
+from . import encoders
 from .asked import accepted, cost, generation_of, is_paused, wish_of
 from .children import Intent, ensures, unintended
 from .diagnosis import Finding
@@ -142,6 +143,9 @@ def _faults(s: IndexSnapshot) -> Iterator[Finding]:
     found = timetable(s.index.spec.rebuild, None, s.now)
     if isinstance(found, Finding):
         yield found
+    unsuitable = encoders.fault(s)
+    if unsuitable:
+        yield unsuitable
 
 
 def _decide(s: IndexSnapshot, gate: Gate) -> tuple[Decision | None, Finding | None]:
@@ -183,10 +187,18 @@ def _building(s: IndexSnapshot, decision: Decision | None, gate: Gate) -> Buildi
         total_documents=total,
         paused=paused,
         gate=gate.finding if decision.wants_gate else None,
-        holdups=tuple(found for shard in shards for found in holdups(s, shard)) if building else (),
+        holdups=tuple(_holdups(s, route, shards)) if building else (),
         standstill=standstill(s, shards, begun or s.now) if building and not paused else None,
         estimate=corrected(takes, builders, total) if takes and total is not None else None,
     )
+
+
+def _holdups(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...]) -> Iterator[Finding]:
+    for shard in shards:
+        yield from holdups(s, shard)
+    spare = encoders.holdup(s, route)
+    if spare:
+        yield spare
 
 
 def _told(s: IndexSnapshot, decision: Decision | None) -> list[EventIntent]:
@@ -230,6 +242,7 @@ def _steps(s: IndexSnapshot, decision: Decision, gate: Gate) -> Iterator[Step]:
     settling = route.phase in SWITCHING
     yield from (step for step in ensures(s, intents) if not (settling and isinstance(step, Ensure) and step.live))
     yield from _scales(s, decision, shards)
+    yield from encoders.scales(s, route)
     yield from unintended(s, intents)
     yield from _claims(s, decision, shards)
     if swap is None:
@@ -259,6 +272,7 @@ def _intents(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...]) -> 
         yield Intent(PDB, build.disruption_budget(s.index, shard.generation, number))
         if s.index.spec.autoscaling:
             yield Intent(HPA, build.autoscaler(s.index, shard.generation, number))
+    yield from encoders.intents(s, route)
 
 
 def _volume(s: IndexSnapshot, generation: GenerationRoute, shard: ShardWorld) -> Volume:

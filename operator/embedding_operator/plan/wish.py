@@ -78,6 +78,8 @@ class Wish:
     max_parallel_shards: int | None = None
     pace: float | None = None
     """Rows a second that each shard may embed; None = all that the encoders take."""
+    encoder: str | None = None
+    """What embeds for the generation that is built; None = what serves its model."""
     said: Mapping[str, str] = field(default_factory=dict)
     """Annotations that name a generation, as they stand."""
     unheeded: Mapping[str, str] = field(default_factory=dict)

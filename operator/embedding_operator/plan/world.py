@@ -73,7 +73,7 @@ class World:
     def feeds(self) -> Feeds:
         """What the other generation reads. A generation that was switched away from goes on from where it was left."""
         leased = frozenset((source.shard, source.history) for source in self.route.sources)
-        return Feeds(self.writer, self.writer.histories, self.route.targets, self.rebuild.id, leased)
+        return Feeds(self.writer, self.writer.histories, self.route.targets, self.rebuild.id, leased, self.wish.encoder)
 
     def decided(self, **changes: object) -> Decision:
         return Decision(successor(self.route, **changes), self.found)
