@@ -53,7 +53,7 @@ def substitute() -> None:
         (lane.Lane, "run", lambda lane, work, units=1: work()),
         (Transaction, "purge", shard.purge_checked(Transaction.purge)),
         (housekeeping, "SCRUB_SECONDS", 1e6),
-        (housekeeping, "PURGE_SECONDS", 1.0),
+        (housekeeping, "PURGE_SECONDS", 0.4),
         (housekeeping, "FENCE_LOOK_SECONDS", 0.25),
         (table, "FIRST_WAIT", table.FIRST_WAIT / 25),
         (table, "LONGEST_WAIT", table.FIRST_WAIT / 3),

@@ -117,6 +117,8 @@ def _weather(dice: random.Random) -> Weather:
 def _wishes(schedule: Schedule, dice: random.Random) -> None:
     when = dice.uniform(0.0, 0.5)
     schedule.add(when, *_change(dice))
+    if dice.random() < 0.3:
+        schedule.upon.append((Phase.OBSERVING, dice.uniform(0.0, 1.0), *_rollback(dice)))
     for _ in range(dice.choice((0, 1, 1, 2, 3))):
         when += dice.choice((dice.uniform(0.0, 0.6), dice.uniform(0.3, 3.0)))
         schedule.add(when, *dice.choice((_change, _back, _abort, _rollback, _promote, _retry, _rollback, _abort))(dice))
