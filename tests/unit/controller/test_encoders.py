@@ -18,13 +18,13 @@ REBUILD = {"encoders": {"replicas": 3}, "rollbackWindowSeconds": 3_600}
 CHANGED: dict[str, Any] = {"queryPrefix": "query: "}
 
 
-def changed_revision() -> str:
+def revision(**changed: Any) -> str:
     manifest = embedding_model()
-    manifest["spec"]["model"] |= CHANGED
+    manifest["spec"]["model"] |= changed
     return revision_of(EmbeddingModel.model_validate(manifest).spec.model)
 
 
-REVISION = changed_revision()
+REVISION = revision(**CHANGED)
 SERVING = f"http://m-embed-{REVISION}.t.svc:8080"
 
 
@@ -128,6 +128,8 @@ def test_they_run_where_and_with_what_the_spec_says() -> None:
 
 def test_where_nothing_is_embedded_there_are_none() -> None:
     world = indexed()
+    world.serve_model(revision=revision(), fingerprint="fp-1")
+    world.settle()
     world.shards.copying = False
     world.edit(shards=3)
     world.settle(looks=80)

@@ -112,3 +112,12 @@ def test_one_that_was_told_to_wait_is_not_late(world: IndexWorld) -> None:
     assert world.condition("Stalled")[0] == "", "it was not told yet that it may go on"
     world.settle()
     assert world.condition("Stalled")[0] == "True"
+
+
+def test_what_keeps_it_from_being_judged_needs_somebody_too(world: IndexWorld) -> None:
+    golden = {"goldenQueries": {"configMapRef": {"name": "questions"}}}
+    world.edit(rebuild={"progressDeadlineSeconds": DEADLINE, "prePromotionAnalysis": golden})
+    world.shards.copying = True
+    world.settle(looks=80)
+    assert world.condition("Stalled")[:2] == ("True", "GoldenQueriesUnusable")
+    assert world.condition("Ready")[0] == "True"
