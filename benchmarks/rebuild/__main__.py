@@ -12,7 +12,8 @@ from rich.console import Console
 
 from corpus import NoTexts
 
-from ..search.texts import TooFewTexts
+from ..search.texts import TooFewTexts, texts
+from .clients import Words
 from .models import GREENS
 from .report import print_report
 from .run import Plan, measured
@@ -24,7 +25,9 @@ def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # pods are stopped on the way out
     try:
-        figures = asyncio.run(measured(_plan(arguments), lambda text: console.print(text, style="dim")))
+        known = texts()
+        words = Words([one.text for one in known.documents], known.queries)
+        figures = asyncio.run(measured(_plan(arguments), words, lambda text: console.print(text, style="dim")))
     except (NoTexts, TooFewTexts, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1

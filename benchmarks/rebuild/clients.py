@@ -9,7 +9,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ import orjson
 import uvloop
 
 from ..search.http_client import BadAnswer, Connection, request_bytes
-from ..search.texts import texts
 
 SEARCH, WRITE = "search", "write"
 BODY = {SEARCH: "/v1/search", WRITE: "/v1/documents"}
@@ -28,8 +27,24 @@ READY = "ready"
 
 
 @dataclass(frozen=True)
+class Words:
+    """What is written, and what is searched for: no document has the text of a query."""
+
+    documents: Sequence[str]
+    queries: Sequence[str]
+
+    @classmethod
+    def read(cls, path: str) -> "Words":
+        return cls(**orjson.loads(Path(path).read_bytes()))
+
+    def write(self, path: Path) -> str:
+        path.write_bytes(orjson.dumps({"documents": list(self.documents), "queries": list(self.queries)}))
+        return str(path)
+
+
+@dataclass(frozen=True)
 class Job:
-    """Rates are of all connections of a kind together. documents: that are overwritten, one a write."""
+    """Rates are of all connections of a kind together. documents: that are overwritten, one a write. words: for both."""
 
     host: str
     port: int
@@ -37,6 +52,7 @@ class Job:
     searches_per_second: float
     writes_per_second: float
     connections: int
+    words: str
     lines: str
 
 
@@ -100,9 +116,9 @@ async def working(job: Job, folder: Path) -> AsyncIterator[Log]:
 
 
 async def _work(job: Job, out: IO[str]) -> None:
-    known = texts()
-    searches = itertools.cycle(orjson.dumps({"query": query, "k": 10}) for query in known.queries)
-    writes = _writes(job.documents, [one.text for one in known.documents])
+    words = Words.read(job.words)
+    searches = itertools.cycle(orjson.dumps({"query": query, "k": 10}) for query in words.queries)
+    writes = _writes(job.documents, words.documents)
     bodies: dict[str, Iterator[bytes]] = {SEARCH: searches, WRITE: writes}
     rates = {SEARCH: job.searches_per_second, WRITE: job.writes_per_second}
     print(READY, flush=True)
@@ -115,7 +131,7 @@ async def _work(job: Job, out: IO[str]) -> None:
     )
 
 
-def _writes(documents: int, words: list[str]) -> Iterator[bytes]:
+def _writes(documents: int, words: Sequence[str]) -> Iterator[bytes]:
     """Each gives a known document the text of another one."""
     for number in itertools.count():
         text = words[(number * 7 + 1) % len(words)]

@@ -63,20 +63,18 @@ def _searches(rounds: Sequence[SearchRound]) -> Iterable[Row]:
         ("with the brake", lambda one: one.braked, "1.5"),
         ("without the brake", lambda one: one.free, ""),
     )
+    shares: tuple[tuple[str, Callable[[Searches], float]], ...] = (
+        ("p50", lambda one: one.p50_milliseconds),
+        ("p99", lambda one: one.p99_milliseconds),
+    )
     for name, kind, target in kinds:
         pairs = [(one.idle, found) for one in rounds if (found := kind(one))]
-        if pairs:
-            idle = statistics.median(i.p99_milliseconds for i, _ in pairs)
-            busy = statistics.median(b.p99_milliseconds for _, b in pairs)
-            ratio = statistics.median(b.p99_milliseconds / i.p99_milliseconds for i, b in pairs)
+        for share, figure in shares if pairs else ():
+            idle, busy = (statistics.median(figure(pair[side]) for pair in pairs) for side in (0, 1))
+            ratio = statistics.median(figure(b) / figure(i) for i, b in pairs)
             speed = statistics.median(b.rows_per_second for _, b in pairs)
-            yield (
-                f"p99 of searches {name}, {speed:,.0f} documents/s",
-                f"{busy:.0f} ms",
-                f"{idle:.0f} ms",
-                f"{ratio:.2f}",
-                target,
-            )
+            label = f"{share} of searches {name}, {speed:,.0f} documents/s"
+            yield label, f"{busy:.0f} ms", f"{idle:.0f} ms", f"{ratio:.2f}", target if share == "p99" else ""
 
 
 def _rates(rates: Sequence[Rate]) -> Iterable[Row]:
@@ -99,7 +97,8 @@ def _rates(rates: Sequence[Rate]) -> Iterable[Row]:
 def _storage(figures: Figures) -> Row:
     green, blue = figures.green_bytes, figures.blue_bytes
     ratio = f"{green / blue:.2f}" if blue else ""
-    return "volumes of the new generation, beside the old one's", _mib(green), _mib(blue), ratio, ""
+    label = f"volumes, {figures.green_dimensions} dimensions beside {figures.blue_dimensions}"
+    return label, _mib(green), _mib(blue), ratio, ""
 
 
 def _steps(switches: Sequence[Switch]) -> Table:

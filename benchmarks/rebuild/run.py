@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,15 +12,13 @@ import aiohttp
 import numpy as np
 import orjson
 
-from corpus import Document
 from embedding_serving.contract.reports import ModelInfo
 from embedding_serving.contract.route import Phase
 from embedding_serving.contract.settings import API_PORT
 
 from ..search.processes import cpu_seconds
-from ..search.texts import texts
 from .ceiling import Ceiling
-from .clients import SEARCH, Job, Log, working
+from .clients import SEARCH, Job, Log, Words, working
 from .models import BLUE, prepared
 from .operator import Operator, Spec
 from .pods import Pod, Pods, api
@@ -31,6 +29,7 @@ LOAD_CONNECTIONS = 4
 WAIT_SECONDS = 3_600.0
 LOOK_SECONDS = 0.05
 SETTLE_SECONDS = 1.0
+STILL_SECONDS = 2.0
 GREEN = 2
 
 
@@ -96,29 +95,31 @@ class Figures:
     searches: list[SearchRound] = field(default_factory=list)
     switches: list[Switch] = field(default_factory=list)
     blue_bytes: int = 0
+    blue_dimensions: int = 0
     green_bytes: int = 0
+    green_dimensions: int = 0
 
 
 Say = Callable[[str], None]
 
 
-async def measured(plan: Plan, say: Say) -> Figures:
-    """Raises TooFewTexts, corpus.NoTexts, RuntimeError where a pod does not come up or a switch never ends."""
-    known = texts().documents
+async def measured(plan: Plan, words: Words, say: Say) -> Figures:
+    """Raises RuntimeError where a pod does not come up or a switch never ends."""
     figures = Figures(plan, os.getloadavg()[0], os.cpu_count() or 1)
     with Pods() as pods:
-        run = _Run(plan, pods, figures, [known[number % len(known)] for number in range(plan.documents)], say)
+        run = _Run(plan, pods, figures, words, say)
         await run.all()
     figures.load_average = max(figures.load_average, os.getloadavg()[0])
     return figures
 
 
 class _Run:
-    def __init__(self, plan: Plan, pods: Pods, figures: Figures, documents: Sequence[Document], say: Say) -> None:
+    def __init__(self, plan: Plan, pods: Pods, figures: Figures, words: Words, say: Say) -> None:
         self._plan = plan
         self._pods = pods
         self._figures = figures
-        self._documents = documents
+        self._words = words
+        self._documents = [words.documents[number % len(words.documents)] for number in range(plan.documents)]
         self._say = say
 
     async def all(self) -> None:
@@ -168,9 +169,12 @@ class _Run:
             async def work() -> None:
                 for start in starts:
                     part = self._documents[start : start + LOAD_BATCH]
-                    body = [{"id": str(start + number), "text": one.text} for number, one in enumerate(part)]
+                    body = [{"id": str(start + number), "text": one} for number, one in enumerate(part)]
                     async with session.post("/v1/documents", data=orjson.dumps({"documents": body})) as answer:
                         answer.raise_for_status()
+                        failed = [result for result in (await answer.json())["results"] if "error" in result]
+                    if failed:
+                        raise RuntimeError(f"{len(failed)} documents were not stored: {failed[0]}")
 
             await asyncio.gather(*(work() for _ in range(LOAD_CONNECTIONS)))
         self._figures.load_seconds = time.monotonic() - begun
@@ -193,7 +197,7 @@ class _Run:
     # --- how fast ---
 
     async def _rates(self) -> None:
-        ceiling = Ceiling(api(self._green), [one.text for one in self._documents], self._plan.shards)
+        ceiling = Ceiling(api(self._green), self._documents, self._plan.shards)
         for number in range(self._plan.rounds):
             if await self._rows() >= self._plan.share * self._plan.documents:
                 break
@@ -219,16 +223,23 @@ class _Run:
 
         await self._until(told, "the new shards are told their pace")
         if paused:
-            await asyncio.sleep(SETTLE_SECONDS)
+            await self._still()
+
+    async def _still(self) -> None:
+        """Until nothing is embedded any more: texts that were on their way when the pause came are."""
+        before, rows = -1, await self._rows()
+        while rows > before:
+            await asyncio.sleep(STILL_SECONDS)
+            before, rows = rows, await self._rows()
 
     async def _rows_per_second(self, seconds: float, share: float) -> float:
         """Until the time is over, or this share of the documents is embedded."""
         begun, first = time.monotonic(), await self._rows()
-        rows, now = first, begun
-        while now < begun + seconds and rows < share * self._plan.documents:
+        while True:
             await asyncio.sleep(LOOK_SECONDS)
             rows, now = await self._rows(), time.monotonic()
-        return (rows - first) / (now - begun)
+            if now >= begun + seconds or rows >= share * self._plan.documents:
+                return (rows - first) / (now - begun)
 
     async def _rows(self) -> int:
         plane, pods = self._at_work.data_plane, self._at_work.shard_pods(GREEN)
@@ -246,6 +257,7 @@ class _Run:
             searches_per_second=plan.searches_per_second,
             writes_per_second=plan.writes_per_second,
             connections=plan.connections,
+            words=self._words.write(folder / "words.json"),
             lines=str(folder / "requests.jsonl"),
         )
 
@@ -305,6 +317,8 @@ class _Run:
         self._figures.blue_bytes, self._figures.green_bytes = (
             sum(pod.disk_bytes() for pod in operator.shard_pods(number)) for number in (1, GREEN)
         )
+        route, figures = operator.route, self._figures
+        figures.blue_dimensions, figures.green_dimensions = (route.generation(number).dimensions for number in (1, GREEN))
         for number in range(plan.switches):
             await followed(operator)
             await asyncio.sleep(plan.pause_seconds)
