@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/serving:$(CURDIR)/tests
 
 ##@ Try it
-demo: env ## A cluster if none is given, the images, the operator, a model, an index of 20,000 real texts, and questions to it
+demo: env ## A cluster if none is given, the images, the operator, a model, 20,000 real texts, questions to them, and another model while they are searched
 	@$(PY) -m demo
 
 cluster: env ## Bring up a local Kubernetes node, or repair it; prints the kubeconfig

@@ -1,4 +1,4 @@
-"""`python -m demo`: a cluster, the images, the operator from its chart, a real model, real texts, and questions to them."""
+"""`python -m demo`: a cluster, images, the operator from its chart, a real model and texts, questions, and another model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -17,9 +18,10 @@ from cluster import Cluster, ClusterError, connect
 from cluster.binaries import program
 from cluster.connect import BACKENDS
 from corpus import Document, NoTexts, documents
-from demo import blockers, following, questions, without_cluster
+from demo import blockers, following, questions, rebuild, without_cluster
 from demo.endpoint import AnswerError, Endpoint
 from demo.installation import OPERATOR_PODS, RELEASE, install, namespace, others_acting_in, sole_use, uninstall
+from demo.traffic import Traffic
 from images import Image, ImageError, build
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "demo"
@@ -30,6 +32,7 @@ _OPERATOR_SECONDS = 120.0
 _MODEL_SECONDS = 300.0
 _INDEX_SECONDS = 180.0
 _DOCUMENTS = 20_000
+_REBUILT_DOCUMENTS = 3_000
 
 
 @click.command(help=__doc__)
@@ -74,6 +77,7 @@ def _on_cluster(cluster: Cluster, kube_context: str | None, wanted: int, console
         namespace = model.namespace
         with cluster.port_forward("service/docs-search", API_PORT, namespace=namespace) as port:
             _load_and_ask(Endpoint(port), wanted, console)
+        _change_models(cluster, model, min(wanted, _REBUILT_DOCUMENTS), console)
     print(cluster.kubectl("get", "embedding", f"--namespace={namespace}").rstrip())
     return _kubectl(cluster, kube_context, "-n", namespace, "describe", "vi", "docs")
 
@@ -81,20 +85,52 @@ def _on_cluster(cluster: Cluster, kube_context: str | None, wanted: int, console
 def _locally(wanted: int, console: Console) -> str:
     with without_cluster.running() as port:
         _load_and_ask(Endpoint(port), wanted, console)
+    _headline(console, 8, "another model while the index answers: this part needs a cluster, and is left out")
     return without_cluster.shown_command()
 
 
 def _load_and_ask(endpoint: Endpoint, wanted: int, console: Console) -> None:
     _headline(console, 6, f"{wanted} texts of this machine: package descriptions, docstrings, man pages")
-    texts: list[Document] = list(documents(limit=wanted))
-    if endpoint.count() >= len(texts):
-        console.print("  loaded by an earlier run")
-    else:
-        refused = endpoint.load(texts, len(texts), console)
-        if refused:
-            raise AnswerError(f"{refused} of {len(texts)} documents were refused")
+    _load(endpoint, list(documents(limit=wanted)), console)
     _headline(console, 7, "questions")
     console.print(questions.table(questions.ask(endpoint)))
+
+
+def _load(endpoint: Endpoint, texts: list[Document], console: Console) -> None:
+    if endpoint.count() >= len(texts):
+        console.print("  loaded by an earlier run")
+        return
+    refused = endpoint.load(texts, len(texts), console)
+    if refused:
+        raise AnswerError(f"{refused} of {len(texts)} documents were refused")
+
+
+def _change_models(cluster: Cluster, model: _Model, wanted: int, console: Console) -> None:
+    _headline(console, 8, f"examples/demo/rebuild.yaml: an index of {wanted} texts changes its model while it answers")
+    for manifest in yaml.safe_load_all((EXAMPLES / "rebuild.yaml").read_text()):
+        if manifest["kind"] == "EmbeddingModel":
+            manifest["spec"]["model"]["source"]["image"]["reference"] = model.image.pinned
+        _apply(cluster, manifest)
+    for kind in ("vectorindex", "searchservice"):
+        _follow(cluster, model.namespace, kind, rebuild.INDEX, _INDEX_SECONDS)
+    texts: list[Document] = list(documents(limit=wanted))
+    with cluster.port_forward(f"service/{rebuild.INDEX}-search", API_PORT, namespace=model.namespace) as port:
+        endpoint = Endpoint(port)
+        _load(endpoint, texts, console)
+        _follow(cluster, model.namespace, "embeddingmodel", rebuild.MODELS[1], _MODEL_SECONDS)
+        with Traffic(endpoint, texts[0]) as traffic:
+            change = rebuild.Change(cluster, model.namespace, traffic, console)
+            try:
+                change.rebuild()
+                change.roll_back()
+            except following.NotReadyError as error:
+                raise _BlockedError(str(error)) from error
+    if traffic.failures:
+        raise AnswerError(f"{len(traffic.failures)} requests failed meanwhile, the first one: {traffic.failures[0]}")
+
+
+def _apply(cluster: Cluster, manifest: dict[str, Any]) -> None:
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=yaml.safe_dump(manifest))
 
 
 class _BlockedError(Exception):
@@ -105,6 +141,7 @@ class _Model:
     """The model of the example, with the image that was built here."""
 
     def __init__(self, image: Image) -> None:
+        self.image = image
         self.manifest = yaml.safe_load((EXAMPLES / "minilm.yaml").read_text())
         self.manifest["spec"]["model"]["source"]["image"]["reference"] = image.pinned
         self.name: str = self.manifest["metadata"]["name"]
@@ -130,7 +167,7 @@ def _bring_up(cluster: Cluster, console: Console, *, ours: bool) -> _Model:
     )
     _follow_operator(cluster)
     _headline(console, 4, f"examples/demo: EmbeddingModel {model.name}")
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=yaml.safe_dump(model.manifest))
+    _apply(cluster, model.manifest)
     _follow(cluster, model.namespace, "embeddingmodel", model.name, _MODEL_SECONDS)
     _headline(console, 5, "examples/demo: VectorIndex docs and SearchService docs")
     cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={EXAMPLES / 'search.yaml'}")
@@ -167,7 +204,7 @@ def _follow(cluster: Cluster, namespace: str, kind: str, name: str, seconds: flo
 
 
 def _headline(console: Console, number: int, text: str) -> None:
-    console.print(f"[bold]{number}/7[/] {text}")
+    console.print(f"[bold]{number}/8[/] {text}")
 
 
 def _kubectl(cluster: Cluster, kube_context: str | None, *words: str) -> str:

@@ -31,6 +31,14 @@ class Endpoint:
         answer = json.loads(self._post("/v1/search", json.dumps({"query": query, "k": k, **options})))
         return list(answer["hits"])
 
+    def answered_by(self, query: str) -> int:
+        """The generation that answers a search. Raises AnswerError."""
+        return int(json.loads(self._post("/v1/search", json.dumps({"query": query, "k": 3})))["generation"])
+
+    def put(self, document: Document) -> None:
+        """Raises AnswerError."""
+        self._post("/v1/documents", json.dumps({"documents": [asdict(document)]}))
+
     def count(self) -> int:
         return int(json.loads(self._post("/v1/count", "{}"))["count"])
 
