@@ -63,6 +63,7 @@ class Schedule:
         world.trace("--- faults are over")
         world.network.weather = Weather()
         world.network.cut.clear()
+        world.commit_seconds = 0.003
         world.spec.auto_promotion, world.spec.canary = True, ()
         if world.volumes_lost:
             world.spec.accepted_loss = world.kube.route.writer
