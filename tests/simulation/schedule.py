@@ -94,6 +94,8 @@ def drawn(world: "World") -> Schedule:
     world.commit_seconds = dice.choice((0.003, 0.003, 0.05, 0.3))
     schedule = Schedule(dice.uniform(2.0, 5.0), Weather() if calm else _weather(dice))
     world.entered = schedule.entered
+    if not calm and dice.random() < 0.5:
+        world.pushes, world.kube.lag_seconds = False, 6.0
     _wishes(schedule, dice)
     if not calm:
         _faults(schedule, dice)

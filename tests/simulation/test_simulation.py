@@ -11,7 +11,7 @@ import pytest
 
 SEED = os.environ.get("SIMULATION_SEED")
 LONG = os.environ.get("FAULTS") == "long"
-LIVES, SECONDS = ("100000", "10000") if LONG else ("2000", "60")
+LIVES, SECONDS = ("100000", "10000") if LONG else ("2000", "45")
 
 
 def simulate(*arguments: str) -> None:

@@ -38,6 +38,8 @@ class World:
         self.retention_seconds = 60.0
         self.pause_seconds = 0.3
         self.commit_seconds = 0.003
+        self.pushes = True
+        """Gateways are told of a route at once; else they see it as late as their mounted file."""
         self.entered: Callable[[World, Phase], None] = lambda world, phase: None
         self.closing = self.over = False
         self.failures: list[str] = []
@@ -221,7 +223,7 @@ class World:
             self.switches += route.phase is Phase.COMMITTED
             self.entered(self, route.phase)
             self.rush.set() if route.phase is Phase.FENCING else self.rush.clear()
-        for gateway in self.gateways:
+        for gateway in self.gateways if self.pushes else ():
             self.loop.call_later(self.dice.uniform(0.02, 0.3), self._pushed, gateway, route)
         if route.refused and route.refused.reason == "DigestsDiffer":
             self.broken("the generations do not hold the same documents at the fence")
