@@ -1,9 +1,9 @@
 """What another generation costs, before it is begun and while it is built. Numbers are round: they are told, not billed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from embedding_serving.contract.admin import BuildState, ShardInfo
+from embedding_serving.contract.admin import BuildState
 
 from ..api.quantity import times
 from ..resources import Manifest
@@ -49,14 +49,10 @@ def estimate(active: Iterable[ShardWorld], *, embeds: bool, size: str, volumes: 
     )
 
 
-def corrected(before: Estimate, building: Iterable[ShardInfo], total_documents: int) -> Estimate:
-    """By what was seen while it is built: tokens of a document, and documents of a second."""
-    builds: list[BuildState] = [info.build for info in building if info.build]
-    rows, tokens, rate = (
-        sum(one.rows for one in builds),
-        sum(one.tokens for one in builds),
-        sum(one.rows_per_second for one in builds),
-    )
+def corrected(before: Estimate, builds: Sequence[BuildState], total_documents: int) -> Estimate:
+    """By what was seen while it is built: tokens of a document, where the encoder counts them, and documents of a second."""
+    rows, tokens = sum(one.rows for one in builds), sum(one.tokens for one in builds)
+    rate = sum(one.rows_per_second for one in builds)
     return Estimate(
         documents=before.documents,
         tokens=round_off(tokens * total_documents // rows) if rows and tokens else before.tokens,

@@ -179,7 +179,7 @@ def _building(s: IndexSnapshot, decision: Decision | None, gate: Gate) -> Buildi
     begun = moment(route.rebuild.started) if route.rebuild else None
     total = sum(known) if len(known) == len(writers) else None
     takes = cost(s, route.generation(route.other), route.active) if building else None
-    builders = [shard.writer for shard in shards if shard.writer]
+    builds = [shard.writer.build for shard in shards if shard.writer and shard.writer.build]
     return Building(
         route=route,
         decision=decision,
@@ -189,7 +189,7 @@ def _building(s: IndexSnapshot, decision: Decision | None, gate: Gate) -> Buildi
         gate=gate.finding if decision.wants_gate else None,
         holdups=tuple(_holdups(s, route, shards)) if building else (),
         standstill=standstill(s, shards, begun or s.now) if building and not paused else None,
-        estimate=corrected(takes, builders, total) if takes and total is not None else None,
+        estimate=corrected(takes, builds, total) if takes and total is not None else None,
     )
 
 

@@ -1,5 +1,6 @@
 """What another generation is to cost, and whether it fits, before it is begun."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 from embedding_operator.api.quantity import times, written
 from embedding_operator.lanes import Key
 from embedding_operator.loop import Reconciler
-from embedding_operator.plan.estimate import round_off
+from embedding_operator.plan.estimate import Estimate, corrected, round_off
 from embedding_operator.resources import RESOURCE_QUOTA, STORAGE_CLASS, VECTOR_INDEX
 from embedding_operator.slots import RebuildSlots
+from embedding_serving.contract.admin import BuildState
 from embedding_serving.contract.route import Phase
 from fixtures.controller import INSTALLATION, IndexWorld
 
@@ -131,6 +133,13 @@ def test_vectors_that_are_copied_cost_no_tokens(world: IndexWorld) -> None:
     world.edit(shards=3)
     world.settle(looks=80)
     assert world.status["rebuild"]["estimate"] == {"storage": "6Gi"}
+
+
+def test_what_encoders_counted_is_better_than_a_guess() -> None:
+    guess = Estimate(documents=500, tokens=50_000, seconds=None, storage="4Gi")
+    build = BuildState(rows=100, tokens=5_033, rows_per_second=4.0)
+    assert corrected(guess, [build], 500) == replace(guess, tokens=25_000, seconds=120)
+    assert corrected(guess, [BuildState(rows=100)], 500) == guess, "nobody counted"
 
 
 @pytest.mark.parametrize(("number", "told"), [(0, 0), (7, 7), (99, 99), (1_204_331, 1_200_000), (995, 1000), (125, 120)])
