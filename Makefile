@@ -40,8 +40,8 @@ test-integration: env ## Real processes on loopback: servers, Redis, official cl
 test-e2e: env ## The real cluster alone
 	@$(PY) -m pytest tests/e2e
 
-test-faults: env ## For hours: 100,000 simulated rebuilds, power cuts, kills, bad disks, the shard's model; FAULTS_SEED=n, SIMULATION_SEED=n repeat one
-	@FAULTS=long $(PY) -m pytest tests/simulation tests/integration/faults tests/unit/store/test_model.py -o timeout=3600 -s
+test-faults: env ## For hours: 100,000 simulated rebuilds, power cuts, kills, bad disks, the shard's model, deaths at every moment of a switch; FAULTS_SEED=n, SIMULATION_SEED=n repeat one
+	@FAULTS=long $(PY) -m pytest tests/simulation tests/integration/faults tests/unit/store/test_model.py tests/e2e/test_rebuild.py -o timeout=3600 -s
 
 lint: env ## Style, types, and what may import what
 	@$(PY) -m ruff check --quiet .

@@ -185,7 +185,8 @@ async def _suffers(docs: Rebuilds, fault: Fault, seed: int, draw: random.Random)
 
 async def test_more_shards_and_fewer(docs: Rebuilds) -> None:
     before = docs.route.active.shards
-    await asyncio.to_thread(docs.change, rebuild={"rollbackWindowSeconds": 0})
+    at_once = {"rollbackWindowSeconds": 0, "prePromotionAnalysis": {"minRecallPercent": 0}}
+    await asyncio.to_thread(docs.change, rebuild=at_once)
     await asyncio.to_thread(docs.wait_phase, Phase.STABLE)
     async with load(docs, SEED + 3) as traffic:
         for shards in (before + 1, before):
@@ -197,3 +198,118 @@ async def test_more_shards_and_fewer(docs: Rebuilds) -> None:
             assert docs.route.active.shards == shards
             await asyncio.to_thread(docs.wait_volumes, {f"data-docs-g{number}-s{shard}-0" for shard in range(shards)})
     _nothing_failed(traffic)
+
+
+# --- what cannot be done says so, and the generation that serves goes on ---
+
+
+@pytest.fixture(scope="module")
+def odd_models(docs: Rebuilds, hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One of 32 dimensions, one whose weights are not read, and a re-ranker."""
+    root = tmp_path_factory.mktemp("odd")
+    made = {
+        "small": models.tiny_model(root / "small"),
+        "pickled": models.pickle_only_model(root / "pickled"),
+        "reranker": models.tiny_model(root / "reranker", reranker=True),
+    }
+    for name, directory in made.items():
+        revision = hub.add(f"t/{name}", directory)
+        task = {"task": "Rerank"} if name == "reranker" else {}
+        docs.space.apply_model(
+            name, model={"source": {"huggingFace": {"repo": f"t/{name}", "revision": revision}}, **task}, **LITTLE
+        )
+
+
+def _serves(docs: Rebuilds, generation: int) -> None:
+    """Reads and writes, from that generation."""
+    assert docs.route.writer == generation
+    for type_ in ("Ready", "Writable"):
+        docs.space.wait_condition("docs", type_, "True", kind="vectorindex", seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("pickled", ("pickled", "safetensors")),
+        ("reranker", ("reranker", "re-ranker", "spec.modelRef")),
+        ("none", ("none", "apply it")),
+    ],
+)
+def test_a_model_that_makes_no_vectors_begins_nothing(
+    docs: Rebuilds, odd_models: None, model: str, words: tuple[str, ...]
+) -> None:
+    before = docs.wait_phase(Phase.STABLE, Phase.OBSERVING)
+    docs.change(modelRef={"name": model})
+    docs.condition("UpToDate", "WaitingForModel", *words)
+    _serves(docs, before.writer)
+    assert docs.route.next_generation == before.next_generation
+    docs.change(modelRef={"name": before.active.model})
+    docs.space.wait_condition("docs", "UpToDate", "True", kind="vectorindex")
+
+
+def test_a_model_of_another_dimension_is_built_beside_and_can_be_given_up(docs: Rebuilds, odd_models: None) -> None:
+    before = docs.wait_phase(Phase.STABLE, Phase.OBSERVING)
+    docs.space.wait_up_to_date("small", seconds=180)
+    docs.change(modelRef={"name": "small"}, rebuild={"autoPromotionEnabled": False, "rollbackWindowSeconds": 0})
+    number = before.next_generation
+    docs.condition("UpToDate", "AwaitingPromotion", f"promote={number}", seconds=180)
+    _serves(docs, before.writer)
+    assert {one.generation: one.dimensions for one in docs.route.generations} == {before.writer: 384, number: 32}
+    docs.annotate(abort=str(number))
+    docs.condition("UpToDate", "Aborted", f"retry={number}")
+    docs.wait_phase(Phase.STABLE)
+    docs.wait_volumes({f"data-docs-g{before.writer}-s{shard}-0" for shard in range(before.active.shards)})
+    _serves(docs, before.writer)
+    docs.change(modelRef={"name": before.active.model}, rebuild={"autoPromotionEnabled": True})
+
+
+def test_volumes_that_cannot_be_had_are_named_and_the_spec_can_go_back(docs: Rebuilds) -> None:
+    """A class that does not exist begins nothing; one that has no volumes is waited for."""
+    before = docs.wait_phase(Phase.STABLE, Phase.OBSERVING)
+    docs.change(storage={"storageClassName": "no-such-class"})
+    docs.condition("UpToDate", "InsufficientResources", "spec.storage.storageClassName", "no-such-class", seconds=120)
+    assert docs.route.next_generation == before.next_generation
+    empty = f"{docs.space.name}-empty"
+    made = {"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "Immediate"}
+    docs.space.apply({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": empty}, **made})
+    try:
+        docs.change(storage={"storageClassName": empty})
+        docs.condition("UpToDate", "Rebuilding", "PersistentVolumeClaim data-docs", "has no volume", "kubectl describe pvc")
+    finally:
+        docs.space.kubectl("delete", "storageclass", empty)
+    _serves(docs, before.writer)
+    docs.change(storage={"storageClassName": None})
+    docs.wait_phase(Phase.STABLE)
+    docs.space.wait_condition("docs", "UpToDate", "True", kind="vectorindex")
+    docs.wait_volumes({f"data-docs-g{before.writer}-s{shard}-0" for shard in range(before.active.shards)})
+
+
+def test_golden_queries_with_unknown_ids_decide_nothing(docs: Rebuilds) -> None:
+    """And a route that is deleted in the middle of it is made again, with the same generation serving."""
+    before = docs.wait_phase(Phase.STABLE, Phase.OBSERVING)
+    lines = json.dumps({"query": "an archive", "ids": ["no-such-document"]})
+    docs.space.apply(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "golden"}, "data": {"queries.jsonl": lines}}
+    )
+    golden = {"configMapRef": {"name": "golden"}}
+    docs.change(rebuild={"prePromotionAnalysis": {"goldenQueries": golden}})
+    docs.annotate(rebuild="golden")
+    docs.condition("Stalled", "GoldenQueriesUnusable", "golden", "no-such-document", "line 1", seconds=180)
+    _serves(docs, before.writer)
+    docs.space.kubectl("delete", "configmap", "docs-route")
+    docs.wait_phase(Phase.BUILDING, writer=before.writer)
+    docs.change(rebuild={"prePromotionAnalysis": {"goldenQueries": None}})
+    docs.wait_phase(Phase.STABLE, Phase.OBSERVING, writer=before.next_generation, seconds=180)
+    _serves(docs, before.next_generation)
+
+
+def test_annotations_that_name_nothing_change_nothing(docs: Rebuilds) -> None:
+    """The window is over, and there is no generation to promote."""
+    docs.change(rebuild={"rollbackWindowSeconds": 0})
+    before = docs.wait_phase(Phase.STABLE)
+    docs.annotate(rollback=str(before.writer), promote="77", abort="77", retry="77")
+    docs.condition("RollbackAvailable", "NoFormerGeneration", "nothing to go back to")
+    docs.change(replicas=1, fields=[{"name": "step", "type": "Keyword"}])
+    docs.space.wait_condition("docs", "UpToDate", "True", kind="vectorindex")
+    assert docs.route.model_copy(update={"seq": 0}).active == before.active
+    _serves(docs, before.writer)
