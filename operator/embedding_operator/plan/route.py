@@ -29,6 +29,8 @@ FENCE_MARGIN = timedelta(seconds=2)
 """The shards lift a fence by themselves; after this the decision is taken back too."""
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=10)
+MOST_DOUBLINGS = 10
+"""Beyond, the wait is the longest anyway, and a span of time has an end."""
 
 
 def decide(route: Route, shards: Mapping[int, tuple[Shard, ...]], wish: Wish) -> Decision:
@@ -370,10 +372,15 @@ def _hindrance(w: World, left: int | None) -> str:
     if _not_all_open(w) or w.wish.leaving:
         return _not_all_open(w) or "this operator is about to end: the next one switches"
     last = moment(w.rebuild.fenced)
-    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (w.rebuild.attempts - 1)) if w.rebuild.attempts else timedelta()
+    wait = pause(w.rebuild.attempts)
     if last and w.wish.now < last + wait:
         return f"the fence was called off {w.rebuild.attempts} times, the next one waits until {timestamp(last + wait)}"
     return ""
+
+
+def pause(attempts: int) -> timedelta:
+    """How long the next fence waits after so many that were called off."""
+    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempts - 1, MOST_DOUBLINGS)) if attempts else timedelta()
 
 
 def _not_all_open(w: World) -> str:

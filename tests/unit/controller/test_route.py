@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from embedding_operator.plan.route import decide
+from embedding_operator.plan.route import FIRST_WAIT, LONGEST_WAIT, decide, pause
 from embedding_operator.plan.standing import Copy, Shard, Standing
 from embedding_operator.plan.wish import Wish
 from embedding_operator.plan.world import Decision
@@ -91,6 +91,12 @@ def follower(cursor: int, behind: int | None = 0, ordinal: int = 1, history: str
 
 def decided(live: Route, *shards: Shard, accepted: bool = False) -> Decision:
     return asked(live, shards, accepted=accepted)
+
+
+def test_the_next_fence_waits_longer_and_longer_and_never_too_long() -> None:
+    waits = [pause(attempts) for attempts in range(1_000)]
+    assert waits == sorted(waits)
+    assert (waits[0], waits[1], waits[-1]) == (timedelta(), FIRST_WAIT, LONGEST_WAIT)
 
 
 def test_a_steady_route_with_open_shards_is_left_alone() -> None:
