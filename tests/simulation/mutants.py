@@ -5,7 +5,7 @@ mutant says so and is to be written anew. `seed` is a life that ends badly with 
 
 Not here, because another rule hides them: versions that are not compared while roles are exclusive and pages in order; a shard
 that does not look at the fingerprint, since generations have addresses of their own. Not here, because the simulation does not
-have what they need: expiry, a volume that comes back from a backup as another one, phases that live elsewhere than in the route.
+have what they need: expiry, a volume that comes back from a backup as another one, phases elsewhere than in the route.
 """
 
 import importlib
