@@ -95,11 +95,11 @@ class Follower:
             while True:
                 if self._writer is not None and not self._store.state.sources:
                     await self._retried(self._choose)
-                wanted = {source.reading for source in self._store.state.sources if self._is_free}
+                wanted = [source.reading for source in self._store.state.sources if self._is_free]
                 for reading in [reading for reading in tasks if reading not in wanted or tasks[reading].done()]:
                     await _ended(tasks.pop(reading))
                     self._progress.pop(reading, None)
-                for reading in wanted - tasks.keys():
+                for reading in [reading for reading in wanted if reading not in tasks]:
                     tasks[reading] = asyncio.create_task(self._follow(reading))
                 self._note_cursors()
                 await asyncio.sleep(LOOK_SECONDS)
