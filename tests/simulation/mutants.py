@@ -352,7 +352,7 @@ MUTANTS = (
     Mutant(
         "the former generation is never retired",
         "retire all old pods",
-        28,
+        None,
         (
             Change(f"{PLAN}.route:_committed", "retired = retirements(w)", "retired = []"),
             Change(f"{PLAN}.route:_observing", "*retirements(w), ", ""),
@@ -509,7 +509,7 @@ MUTANTS = (
     Mutant(
         "what is removed is decided upon without being written",
         "Collecting: CAS before any delete",
-        1,
+        None,
         (
             Change(
                 "simulation.operators:OperatorProcess._ensure",
@@ -571,7 +571,7 @@ MUTANTS = (
     Mutant(
         "reads match the epoch",
         "Reads match generation and fingerprint, never the epoch alone",
-        12,
+        None,
         (
             Change(
                 f"{GATEWAY}.fanout:_check",

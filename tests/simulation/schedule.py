@@ -64,6 +64,7 @@ class Schedule:
         world.network.weather = Weather()
         world.network.cut.clear()
         world.commit_seconds = 0.003
+        world.pushes, world.kube.lag_seconds = True, 0.2
         world.spec.auto_promotion, world.spec.canary = True, ()
         if world.volumes_lost:
             world.spec.accepted_loss = world.kube.route.writer
