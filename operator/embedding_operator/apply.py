@@ -1,7 +1,9 @@
 """Carries out the steps of a plan, in order; what one object refuses does not stop the others."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from .dataplane import DataPlane, PodError
 from .kube import Conflict, Fenced, Kube, KubeError
@@ -51,22 +53,34 @@ async def apply(kube: Kube, data_plane: DataPlane, owner: Owner, steps: Iterable
     Raises KubeError where the API server is away, and Fenced where this process must not write any more.
     """
     outcome = Outcome()
-    for step in steps:
-        try:
-            await _step(kube, data_plane, owner, step, outcome)
-        except Fenced:
-            raise
-        except KubeError as error:
-            if error.status in PASSING:
-                raise
-            outcome.failures.append(f"{step.resource.kind} {step.name}: {error.message}")
-            outcome.worth_a_retry |= error.status not in FINAL
-            if isinstance(step, Swap):
-                break  # what follows from a decision may not be done before that is on record
-        except PodError as error:
-            outcome.failures.append(f"pod {error.pod} did not do as told: {error}")
-            outcome.worth_a_retry = True
+    for _, alike in groupby(enumerate(steps), _together):
+        if not all(await asyncio.gather(*(_tried(kube, data_plane, owner, step, outcome) for _, step in alike))):
+            break
     return outcome
+
+
+def _together(numbered: tuple[int, Step]) -> object:
+    """The same command for several pods is told all of them at once: writes may be waiting. Other steps go one by one."""
+    number, step = numbered
+    return type(step.message) if isinstance(step, Tell) else number
+
+
+async def _tried(kube: Kube, data_plane: DataPlane, owner: Owner, step: Step, outcome: Outcome) -> bool:
+    """Whether what comes after may be done."""
+    try:
+        await _step(kube, data_plane, owner, step, outcome)
+    except Fenced:
+        raise
+    except KubeError as error:
+        if error.status in PASSING:
+            raise
+        outcome.failures.append(f"{step.resource.kind} {step.name}: {error.message}")
+        outcome.worth_a_retry |= error.status not in FINAL
+        return not isinstance(step, Swap)  # what follows from a decision may not be done before that is on record
+    except PodError as error:
+        outcome.failures.append(f"pod {error.pod} did not do as told: {error}")
+        outcome.worth_a_retry = True
+    return True
 
 
 async def _step(kube: Kube, data_plane: DataPlane, owner: Owner, step: Step, outcome: Outcome) -> None:

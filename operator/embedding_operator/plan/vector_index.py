@@ -49,7 +49,7 @@ from .world import SWITCHING, Decision, moment
 NUMBERS_SECONDS = 30.0
 """A status is written for its numbers alone at most this often."""
 BUILDING_NUMBERS_SECONDS = 5.0
-SWITCHING_SECONDS = 0.02
+SWITCHING_SECONDS = 0.0
 DRAINING_SECONDS = 0.1
 """How often shards of a switch are asked that were told what to do."""
 LONGEST_SWITCH = timedelta(minutes=1)
