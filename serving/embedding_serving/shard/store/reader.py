@@ -350,7 +350,5 @@ def _feed_requests(db: sqlite3.Connection, cursor: int, upto: int, limit: int) -
 
 
 def _part(request: FeedRequest, lower: int, upper: int) -> FeedRequest:
-    results = {
-        id_: result for id_, result in request.results.items() if id_ == WHOLE_REQUEST or lower <= hash_of(id_) < upper
-    }
+    results = {id_: result for id_, result in request.results.items() if id_ == WHOLE_REQUEST or lower <= hash_of(id_) < upper}
     return FeedRequest(request.row, request.request_id, request.issued_at, results)
