@@ -130,9 +130,10 @@ def _slot(eyes: Eyes, s: IndexSnapshot) -> bool:
 
 
 async def _gateways(eyes: Eyes, index: VectorIndex, route: RouteRecord) -> tuple[GatewayInfo, ...]:
-    """How long searches take is asked only where it holds a rebuild back."""
+    """Asked where it matters: how long searches take while a rebuild has a brake, whom they ask after a switch."""
     bound = index.spec.rebuild.max_search_latency_p99_milliseconds
-    if bound is None or route.route is None or route.route.phase is not Phase.BUILDING:
+    phase = route.route.phase if route.route else Phase.STABLE
+    if not (phase is Phase.OBSERVING or (phase is Phase.BUILDING and bound is not None)):
         return ()
     label = f"{names.searches(index.metadata.name)}=true"
     pods = await eyes.kube.list(POD, index.metadata.namespace, label)

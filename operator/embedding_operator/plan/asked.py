@@ -53,6 +53,7 @@ def wish_of(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...], gate
         retry=route.refused is not None and said.get(names.RETRY) == str(route.refused.generation),
         leaving=s.leaving,
         loss_accepted=loss_accepted(s, route),
+        unheard=_unheard(s, route),
         leftovers=leftovers(s),
         running=_running(s),
     )
@@ -81,6 +82,11 @@ def cost(s: IndexSnapshot, planned: GenerationRoute, active: GenerationRoute) ->
     copies = spec.autoscaling.min_replicas if spec.autoscaling else spec.replicas
     embeds = planned.fingerprint != active.fingerprint
     return estimate(shards_of(s, active), embeds=embeds, size=spec.storage.size, volumes=planned.shards * copies)
+
+
+def _unheard(s: IndexSnapshot, route: Route) -> tuple[str, ...]:
+    late = {one.service for one in s.gateways if one.index == route.index and one.generation != route.writer}
+    return tuple(f"a gateway of {service}" for service in sorted(late))
 
 
 def _pace(s: IndexSnapshot, route: Route) -> float | None:

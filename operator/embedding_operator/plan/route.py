@@ -27,6 +27,8 @@ from .world import STEADY, Command, Decision, World, moment
 
 FENCE_MARGIN = timedelta(seconds=2)
 """The shards lift a fence by themselves; after this the decision is taken back too."""
+LATEST_NEWS = timedelta(minutes=2)
+"""By then a gateway has the route as a file, even where it can't be reached; before, only what was left can tell it."""
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=10)
 MOST_DOUBLINGS = 10
@@ -264,9 +266,11 @@ def _observing(w: World) -> Decision:
     over = since is None or wish.now >= since + wish.rollback_window
     refused = route.refused and wanted and route.refused.input_hash == wanted.hash
     another = wanted is not None and not wanted.met_by(w.writer) and not refused
-    if over or another:
-        return w.decided(phase=Phase.COLLECTING)
-    return w.stays(commands, behind=left)
+    if not (over or another):
+        return w.stays(commands, behind=left)
+    if wish.unheard and since is not None and wish.now < since + LATEST_NEWS:
+        return w.stays(commands, f"{', '.join(wish.unheard)} has not heard of the switch", behind=left)
+    return w.decided(phase=Phase.COLLECTING)
 
 
 def _reopening(w: World) -> Decision:

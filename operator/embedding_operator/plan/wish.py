@@ -88,6 +88,8 @@ class Wish:
     abort: bool = False
     rollback: bool = False
     retry: bool = False
+    unheard: tuple[str, ...] = ()
+    """Services of which a gateway asks another generation than the one that takes writes."""
     leaving: bool = False
     """Whoever decides is about to end: no fence goes up."""
     loss_accepted: bool = False

@@ -354,3 +354,17 @@ def test_leases_of_a_generation_that_is_gone_are_released(world: IndexWorld) -> 
     world.edit(rebuild={"rollbackWindowSeconds": 0})
     world.settle(looks=80)
     assert not any(volume.leases for name, volume in world.shards.volumes.items() if name.startswith("docs-g2"))
+
+
+def test_what_was_left_stays_until_every_gateway_knows(world: IndexWorld) -> None:
+    """A gateway that has not heard of the switch is told by the generation that was left."""
+    pod = {"metadata": {"name": "docs-search-1", "namespace": "t", "labels": {"embedding-operator.io/searches-docs": "true"}}}
+    world.kube.add(POD, pod)
+    world.data_plane.gateways["docs-search-1"] = GatewayInfo(service="docs", index="docs", generation=1)
+    world.edit(rebuild={"rollbackWindowSeconds": 0})
+    change_model(world)
+    world.settle(looks=80)
+    assert (world.route.writer, world.route.other) == (2, 1)
+    world.data_plane.gateways["docs-search-1"] = GatewayInfo(service="docs", index="docs", generation=2)
+    world.settle(looks=80)
+    assert world.route.other is None
