@@ -11,6 +11,7 @@ from ..kube import Kube
 from ..plan.model import Children
 from ..resources import Manifest, Resource
 from ..slots import RebuildSlots
+from .familiar import Familiar
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Eyes:
     data_plane: DataPlane
     at: Installation
     slots: RebuildSlots = field(default_factory=RebuildSlots)
+    familiar: Familiar = field(default_factory=Familiar)
 
     async def object(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
         """The object of a key; None where it is gone or going."""

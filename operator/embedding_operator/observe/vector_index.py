@@ -53,6 +53,10 @@ async def observe(eyes: Eyes, namespace: str, name: str) -> IndexSnapshot | None
     if live is None:
         return None
     index = VectorIndex.model_validate(without_status(live))
+    key = Key(VECTOR_INDEX.kind, namespace, name)
+    before = eyes.familiar.recent(key)
+    if before is not None:
+        return await _glance(eyes, before, live, index)
     children, (pods, claims) = await eyes.family(VECTOR_INDEX, index.metadata, CHILDREN, (POD, PVC))
     own_pods = tuple(pod for pod in pods if _made_by(STATEFUL_SET, pod))
     infos = await asyncio.gather(*(eyes.data_plane.shard_info(pod) for pod in own_pods))
@@ -82,6 +86,31 @@ async def observe(eyes: Eyes, namespace: str, name: str) -> IndexSnapshot | None
     )
     if asks_for_another(snapshot):
         snapshot = replace(snapshot, room=await _room(eyes.kube, index))
+    snapshot = replace(snapshot, has_slot=_slot(eyes, snapshot), leaving=eyes.slots.leaving)
+    if route.route and route.route.phase in SWITCHING:
+        eyes.familiar.note(key, snapshot)
+    return snapshot
+
+
+async def _glance(eyes: Eyes, before: IndexSnapshot, live: Manifest, index: VectorIndex) -> IndexSnapshot:
+    """In the middle of a switch writes wait: only what decides its next step is read, in the same order."""
+    _, (pods,) = await eyes.family(VECTOR_INDEX, index.metadata, (), (POD,))
+    own_pods = tuple(pod for pod in pods if _made_by(STATEFUL_SET, pod))
+    infos = await asyncio.gather(*(eyes.data_plane.shard_info(pod) for pod in own_pods))
+    route = await route_of(eyes.kube, index.metadata.namespace, index.metadata.name)
+    key = Key(VECTOR_INDEX.kind, index.metadata.namespace, index.metadata.name)
+    snapshot = replace(
+        before,
+        index=index,
+        metadata=index.metadata,
+        status=live.get("status", {}),
+        pods=own_pods,
+        infos={pod["metadata"]["name"]: info for pod, info in zip(own_pods, infos, strict=True) if info},
+        route=route,
+        now=datetime.now(UTC),
+    )
+    if route.route is None or route.route.phase not in SWITCHING:
+        eyes.familiar.forget(key)
     return replace(snapshot, has_slot=_slot(eyes, snapshot), leaving=eyes.slots.leaving)
 
 
