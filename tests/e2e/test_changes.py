@@ -75,7 +75,7 @@ def test_a_revision_that_an_index_reads_from_stays_until_it_is_left(
 ) -> None:
     space.apply_model("m", model={"source": minilm_source})
     old = space.wait_up_to_date("m")["revision"]
-    space.apply_index("docs", modelRef={"name": "m"})
+    space.apply_index("docs", modelRef={"name": "m"}, rebuild={"autoPromotionEnabled": False})
     space.wait_up_to_date("docs", kind="vectorindex")
     space.apply_model("m", model={"source": other_source})
     space.wait_for("the new revision", lambda: space.status("m").get("revision") not in (None, old), 120)
@@ -85,7 +85,7 @@ def test_a_revision_that_an_index_reads_from_stays_until_it_is_left(
     assert kept["status"]["readyReplicas"] == 1
     (entry,) = [entry for entry in space.status("m")["revisions"] if entry["name"] == old]
     assert (entry["state"], entry["usedBy"]) == ("Retained", ["VectorIndex/docs"])
-    space.wait_condition("docs", "UpToDate", "False", "Queued", kind="vectorindex")
+    space.wait_condition("docs", "UpToDate", "False", "AwaitingPromotion", kind="vectorindex")
     assert space.status("docs", "vectorindex")["active"]["revision"] == old
     assert new != old
     space.delete("vectorindex", "docs")

@@ -6,26 +6,30 @@ from embedding_serving.contract.admin import Mode, ShardInfo
 from embedding_serving.contract.route import GenerationRoute, Phase, Rebuild, Refused
 
 from .standing import ADMITTED, Assessment, Standing
-from .world import STEADY, Decision, World, successor
+from .world import STEADY, Command, Decision, World, successor
 
 
 def kept_open(w: World) -> Decision | None:
     """In a steady phase every shard of the writer is open under the history on record; where one is not, at a higher epoch."""
     admitted = _admitted(w.found)
-    highest = max((info.epoch for info in ours(w)), default=0)
-    if admitted or highest > w.route.epoch:
-        return _readmitted(w, admitted, highest)
+    if admitted or _highest(w) > w.route.epoch:
+        return readmitted(w, admitted)
     closed = [one for one in w.found if one.standing is Standing.CLOSED]
     if closed and (w.route.phase in STEADY or any(_fenced_at(one, w.route.epoch) for one in closed)):
         return reopened(w, resume=w.route.phase if w.route.phase in STEADY else w.route.resume)
-    copying = [(one.shard.writer, one.command) for one in w.found if one.standing is Standing.COPYING]
-    told = [(copy, message) for copy, message in copying if copy and message]
+    told = copies(w)
     return w.stays(told) if told and w.route.phase in STEADY else None
 
 
-def _readmitted(w: World, admitted: dict[int, Assessment], highest: int) -> Decision:
+def copies(w: World) -> list[Command]:
+    """For shards that lost their volume: read what a follower has."""
+    copying = [(one.shard.writer, one.command) for one in w.found if one.standing is Standing.COPYING]
+    return [(copy, message) for copy, message in copying if copy and message]
+
+
+def readmitted(w: World, admitted: dict[int, Assessment]) -> Decision:
     """A quarantined shard is opened at a higher epoch than it, or any other, has seen."""
-    route, generation = w.route, w.writer
+    route, generation, highest = w.route, w.writer, _highest(w)
     histories = list(generation.histories or ("",) * generation.shards)
     for number, one in admitted.items():
         if one.shard.writer:
@@ -37,7 +41,7 @@ def _readmitted(w: World, admitted: dict[int, Assessment], highest: int) -> Deci
         one.standing is Standing.ACCEPTED or (one.standing is Standing.COPIED and one.behind) for one in admitted.values()
     )
     generations = tuple(changed if one.generation == changed.generation else one for one in route.generations)
-    resume = route.phase if route.phase in STEADY else route.resume
+    resume = Phase.OBSERVING if route.phase is Phase.COMMITTED else route.phase if route.phase in STEADY else route.resume
     wanted = successor(route, epoch=epoch, phase=Phase.REOPENING, resume=resume, generations=generations)
     return Decision(wanted, w.found, consumes_acceptance=accepted)
 
@@ -53,6 +57,10 @@ def _admitted(found: tuple[Assessment, ...]) -> dict[int, Assessment]:
     new = {one.shard.number: one for one in found if one.standing is Standing.NEW}
     all_answer = all(one.standing not in (Standing.SILENT, Standing.FOREIGN, Standing.CORRUPT) for one in found)
     return admitted | (new if all_answer else {})
+
+
+def _highest(w: World) -> int:
+    return max((info.epoch for info in ours(w)), default=0)
 
 
 def ours(w: World) -> Iterable[ShardInfo]:

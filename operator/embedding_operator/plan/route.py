@@ -20,7 +20,7 @@ from ..build import names
 from ..status import timestamp
 from .commands import asleep, changes_left, fences_of, follows, is_fenced, message, paces, readmissions, releases, retirements
 from .following import MOST_BEHIND, Feeds, Reader, digests_agree, prepare
-from .keeping import kept_open, ours, reopened
+from .keeping import copies, kept_open, ours, readmitted, reopened
 from .standing import Shard, Standing, assess
 from .wish import Inputs, Wish, inputs_of
 from .world import STEADY, Command, Decision, World, moment
@@ -236,12 +236,15 @@ def _committed(w: World) -> Decision:
         return w.decided(rebuild=w.on_record(retired=True))
     if all(one.standing is Standing.OPEN for one in w.found):
         return w.decided(phase=Phase.OBSERVING, since=timestamp(w.wish.now))
+    copied = {one.shard.number: one for one in w.found if one.standing is Standing.COPIED}
+    if copied:  # it may have taken writes before it lost its volume, and a follower has them
+        return readmitted(w, copied)
     lost = [one for one in w.found if one.standing in (Standing.LOST, Standing.ACCEPTED)]
     if w.wish.loss_accepted and lost:
         again = prepared_again(w)
         if again:
             return again
-    commands = retired
+    commands = [*retired, *copies(w)]
     for one in w.found:
         copy = one.shard.writer
         if copy and copy.info.prepared == route.epoch and copy.info.history == w.writer.histories[one.shard.number]:

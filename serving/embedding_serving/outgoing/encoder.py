@@ -20,6 +20,7 @@ Vectors = NDArray[np.float32]
 
 PATH = "/v1/embeddings"
 FINGERPRINT_HEADER = "X-Embedding-Fingerprint"
+TOKENS_HEADER = "X-Embedding-Tokens"
 TEXTS_AT_ONCE = 64
 BYTES_AT_ONCE = 1 << 20
 TOO_MUCH_AT_ONCE = frozenset({"larger_than_queue", "too_many_texts", "body_too_large"})
@@ -55,9 +56,10 @@ Observe = Callable[[str, float], None]
 
 
 class Encoders:
-    """One set of pods a base URL; a vector space names its own."""
+    """One set of pods a base URL; a vector space names its own. tokens: what they have counted in all."""
 
     def __init__(self, session: aiohttp.ClientSession, observe: Observe, look_up: Resolve = resolve) -> None:
+        self.tokens = 0
         self._session = session
         self._observe = observe
         self._look_up = look_up
@@ -112,6 +114,8 @@ class Encoders:
         while True:
             answer = await self._post(space, body, headers, deadline)
             if answer.status == 200:
+                counted = answer.headers.get(TOKENS_HEADER, "")
+                self.tokens += int(counted) if counted.isdigit() else 0
                 return _vectors(space, answer, len(texts))
             problem = _problem(answer)
             if answer.status == 413 and problem.get("code") in TOO_MUCH_AT_ONCE and len(texts) > 1:

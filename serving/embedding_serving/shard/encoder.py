@@ -13,7 +13,8 @@ from ..outgoing.failures import TextRefused as NotTaken
 from .embedding import Embedded, FailedOnThem, NotNow, TextRefused
 from .store.records import Identity
 
-CALL_SECONDS = 60.0
+CALL_SECONDS = 30.0
+"""For a piece of texts, waits for a busy encoder included; where nobody answers, it is said after so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class EncoderCalls:
         self._identity = identity
         self._session = aiohttp.ClientSession()
         self._encoders = Encoders(self._session, lambda _, __: None)
+        self._told = 0
 
     async def close(self) -> None:
         await self._session.close()
@@ -52,4 +54,5 @@ class EncoderCalls:
             raise FailedOnThem(error.detail) from error
         except (EncoderUnavailable, Moved) as error:
             raise NotNow(error.detail) from error
-        return Embedded(vectors)
+        tokens, self._told = self._encoders.tokens - self._told, self._encoders.tokens
+        return Embedded(vectors, tokens)

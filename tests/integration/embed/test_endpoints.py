@@ -69,6 +69,7 @@ def test_raw_float32_on_request(server: EmbedServer, path: str, body: dict[str, 
     answer = httpx.post(server.url + path, json=body, headers=OCTETS)
     assert answer.headers["content-type"] == "application/octet-stream"
     shape = (int(answer.headers["x-embedding-count"]), int(answer.headers["x-embedding-dimensions"]))
+    assert answer.headers["x-embedding-tokens"] == "7"
     vectors = np.frombuffer(answer.content, dtype="<f4").reshape(shape)
     floats = np.array(httpx.post(f"{server.url}/embed", json={"inputs": ["hello world", "a"]}).json())
     assert np.allclose(vectors, floats, atol=1e-6)

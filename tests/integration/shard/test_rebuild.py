@@ -76,6 +76,7 @@ async def test_a_generation_of_another_model_is_built_and_takes_over_with_every_
     assert green.digest == blue.digest
     assert green.infos[0].build is not None
     assert green.infos[0].build.rows >= 299
+    assert green.infos[0].build.tokens > 299, "a token a text at least"
     hand_over(blue, green, epoch=2, rebuild_id="r1")
     assert green.infos[0].mode is Mode.OPEN
     assert await green.texts(["d0000", "d0001", "d0002"]) == {

@@ -24,12 +24,12 @@ WRITTEN = Positions(1, 1, {0: 7})
 
 
 class Asked:
-    """Fleet and fan-out in one: remembers which generation was to answer, and does not."""
+    """Fleet and fan-out in one: remembers which generation was to answer first, and does not."""
 
     generation = 0
 
     def shards(self, generation: GenerationRoute) -> list[int]:
-        self.generation = generation.generation
+        self.generation = self.generation or generation.generation
         return [0]
 
     async def ask(self, *_: Any, **__: Any) -> Any:

@@ -10,8 +10,7 @@ import orjson
 from ...contract.model import Task
 from ...contract.reports import ModelInfo
 from ...http.exchange import JSON, Header
-from ..engines.engine import Vectors
-from ..service import EmbeddingService
+from ..service import EmbeddingService, Encoded
 from .fields import TextLimits
 from .problems import Dialect
 
@@ -56,12 +55,13 @@ def json_answer(value: Any) -> Answer:
     return Answer(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def octets_answer(vectors: Vectors, info: ModelInfo) -> Answer:
-    """Raw little-endian float32, row by row; the shape and the vector space are in the headers."""
-    count, dimensions = vectors.shape
+def octets_answer(encoded: Encoded, info: ModelInfo) -> Answer:
+    """Raw little-endian float32, row by row; the shape, the vector space and the tokens are in the headers."""
+    count, dimensions = encoded.vectors.shape
     headers = [
         (b"x-embedding-count", b"%d" % count),
         (b"x-embedding-dimensions", b"%d" % dimensions),
         (b"x-embedding-fingerprint", info.fingerprint.encode()),
+        (b"x-embedding-tokens", b"%d" % encoded.tokens),
     ]
-    return Answer(np.ascontiguousarray(vectors, dtype="<f4").tobytes(), OCTETS, headers)
+    return Answer(np.ascontiguousarray(encoded.vectors, dtype="<f4").tobytes(), OCTETS, headers)

@@ -33,7 +33,7 @@ async def embeddings(call: Call) -> Answer:
         )
     )
     if call.wants_octets():
-        return octets_answer(encoded.vectors, call.info)
+        return octets_answer(encoded, call.info)
     return json_answer(_embedding_list(encoded, encoding, call.info.model))
 
 

@@ -36,7 +36,7 @@ async def embed(call: Call) -> Answer:
         text = read_text(call.body, "text", call.limits)
         return await _simple(call, Inputs(texts=[text], single=True))
     encoded = await _encoded(call, read_inputs(call.body, "inputs", call.limits))
-    return octets_answer(encoded.vectors, call.info) if call.wants_octets() else json_answer(encoded.vectors)
+    return octets_answer(encoded, call.info) if call.wants_octets() else json_answer(encoded.vectors)
 
 
 async def embed_batch(call: Call) -> Answer:
@@ -62,7 +62,7 @@ async def root(call: Call) -> Answer:
 async def _simple(call: Call, inputs: Inputs) -> Answer:
     encoded = await _encoded(call, inputs)
     if call.wants_octets():
-        return octets_answer(encoded.vectors, call.info)
+        return octets_answer(encoded, call.info)
     answer: dict[str, Any] = {
         "model": call.info.model,
         "fingerprint": call.info.fingerprint,
