@@ -219,8 +219,9 @@ async def test_a_frozen_shard_takes_nothing_more_and_is_seen_to_be_closed(
     assert (info.prepared, info.prepared_at, info.mode) == (1, frozen["position"], Mode.CLOSED)
     await blue.write({"id": "late", "text": "after prepare"})
     with pytest.raises(WireError, match="closed"):
-        await green.texts(["d0001"])
-    assert (await green.texts(["d0001", "late"], canary=True))["late"] is None
+        await green.texts(["d0001"], e=0)
+    assert (await green.texts(["d0001", "late"], e=0, canary=True))["late"] is None
+    assert (await green.texts(["d0001", "late"], e=1))["late"] is None, "who has the route of the switch is answered"
     assert pod.info().position == frozen["position"]
     assert pod.info().sources[0].cursor == source.cursor
     follow(green, blue, epoch=2)
