@@ -85,8 +85,8 @@ def test_a_revision_that_an_index_reads_from_stays_until_it_is_left(
     assert kept["status"]["readyReplicas"] == 1
     (entry,) = [entry for entry in space.status("m")["revisions"] if entry["name"] == old]
     assert (entry["state"], entry["usedBy"]) == ("Retained", ["VectorIndex/docs"])
-    space.wait_condition("docs", "UpToDate", "False", "AwaitingPromotion", kind="vectorindex")
-    assert space.status("docs", "vectorindex")["active"]["revision"] == old
+    space.wait_for("another generation", lambda: space.status("docs", "vectorindex").get("rebuild", {}).get("generation") == 2)
+    assert space.status("docs", "vectorindex")["active"]["revision"] == old, "nobody has promoted the other one"
     assert new != old
     space.delete("vectorindex", "docs")
     space.wait_for("the old revision to go", lambda: space.get("deployment", f"m-embed-{old}") is None)
