@@ -107,6 +107,7 @@ async def _glance(eyes: Eyes, before: IndexSnapshot, live: Manifest, index: Vect
         pods=own_pods,
         infos={pod["metadata"]["name"]: info for pod, info in zip(own_pods, infos, strict=True) if info},
         route=route,
+        glance=True,
         now=datetime.now(UTC),
     )
     if route.route is None or route.route.phase not in SWITCHING:

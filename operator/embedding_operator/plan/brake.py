@@ -1,7 +1,6 @@
 """How fast a rebuild may embed while people search: slower at once when searches are slow, faster bit by bit when not.
 
-Additive increase, multiplicative decrease, as in TCP (Chiu and Jain, 1989). What was said last lies in the shards, so
-that nothing is remembered here.
+By half at once, by a quarter more at a time. What was said last lies in the shards, so that nothing is remembered here.
 """
 
 from collections.abc import Iterable, Sequence

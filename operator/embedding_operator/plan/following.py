@@ -112,8 +112,10 @@ def behind(reader: Reader, feeds: Feeds) -> int | None:
     if reader.info is None:
         return None
     known = {(source.shard, source.history): source for source in reader.info.sources}
-    total = 0
-    for feed in feeds.of(reader):
+    wanted, total = feeds.of(reader), 0
+    if not wanted:
+        return None
+    for feed in wanted:
         source = known.get((feed.shard, feed.history))
         if source is None or source.behind is None:
             return None

@@ -430,7 +430,8 @@ def prepared_again(w: World) -> Decision | None:
             )
             histories = tuple(info.history if n == shard.number else h for n, h in enumerate(w.writer.histories))
             changed = w.writer.model_copy(update={"histories": histories})
-            return w.decided(targets=targets, generations=(changed, leaving))
+            decision = w.decided(targets=targets, generations=(changed, leaving))
+            return replace(decision, consumes_acceptance=w.rebuild.retired)
         order = feeds.follow(reader, w.route.epoch, w.rebuild.id) or prepare(
             reader, fences, leaving.shards, w.route.epoch, w.rebuild.id, None
         )

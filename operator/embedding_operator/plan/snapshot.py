@@ -71,6 +71,8 @@ class IndexSnapshot(Look):
     """Answers of /v1/info, by pod name."""
     gateways: tuple[GatewayInfo, ...] = ()
     """What gateways that search it say, while that matters to a rebuild."""
+    glance: bool = False
+    """Only pods and route were read anew: nothing is concluded from children."""
     leaving: bool = False
     """Whether this process is about to end, and begins no switch any more."""
     spare: "SpareModel | None" = None

@@ -64,7 +64,7 @@ SETTLED_SECONDS = 30.0
 def plan(s: IndexSnapshot) -> Plan:
     """What to do for one VectorIndex. Equal snapshots give equal plans; a world as intended gives no step."""
     refusal = _refusal(s)
-    gate = analysis(s, s.route.route) if s.route.route and refusal is None else Gate((), None, None)
+    gate = analysis(s, s.route.route) if s.route.route and refusal is None else Gate()
     decision, waits_for = _decide(s, gate) if refusal is None else (None, None)
     route = decision.route if decision else s.route.route
     shards = shards_of(s, route.active) if route else ()
@@ -214,7 +214,8 @@ def _again(s: IndexSnapshot, decision: Decision | None, steps: tuple[Step, ...])
     """
     switching = decision is not None and decision.route.phase in SWITCHING
     if steps:
-        return SWITCHING_SECONDS if switching else AT_ONCE_SECONDS
+        decisive = any(isinstance(step, Swap | Tell) for step in steps)
+        return SWITCHING_SECONDS if switching and decisive else AT_ONCE_SECONDS
     if switching and not s.paused and _fenced_within(s, LONGEST_SWITCH):
         return DRAINING_SECONDS
     kept = decision.route.timetable if decision and decision.route.phase is Phase.STABLE else None
@@ -236,6 +237,15 @@ def _steps(s: IndexSnapshot, decision: Decision, gate: Gate) -> Iterator[Step]:
     swap, route = _swap(s, decision), decision.route
     if swap:
         yield swap
+    yield from () if s.glance else _standing(s, decision, gate)
+    if swap is None:
+        yield from (Tell(copy.pod, message) for copy, message in decision.commands)
+        yield from () if s.glance else _releases(route, shards_of(s, route.active))
+
+
+def _standing(s: IndexSnapshot, decision: Decision, gate: Gate) -> Iterator[Step]:
+    """Brings children, copies and volumes to what the decision intends."""
+    route = decision.route
     going = route.other if route.phase is Phase.COLLECTING else None
     shards = tuple(shard for number, found in all_shards(s, route).items() if number != going for shard in found)
     intents = [*_intents(s, route, shards), *(gate.intents if decision.wants_gate or s.children.of(JOB) else ())]
@@ -245,9 +255,6 @@ def _steps(s: IndexSnapshot, decision: Decision, gate: Gate) -> Iterator[Step]:
     yield from encoders.scales(s, route)
     yield from unintended(s, intents)
     yield from _claims(s, decision, shards)
-    if swap is None:
-        yield from (Tell(copy.pod, message) for copy, message in decision.commands)
-        yield from _releases(route, shards_of(s, route.active))
 
 
 def _swap(s: IndexSnapshot, decision: Decision) -> Swap | None:
