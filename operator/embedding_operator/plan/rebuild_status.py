@@ -171,7 +171,8 @@ def rollback_available(s: IndexSnapshot, decision: Decision | None) -> Condition
         text = f"generation {route.other} does not say how far it follows generation {route.writer}"
         return Condition("RollbackAvailable", "False", FOLLOWING, text)
     text = f"until {until}: kubectl annotate vi {name} {names.ROLLBACK}={route.writer} goes back to generation {route.other}"
-    return Condition("RollbackAvailable", "True", "Available", text)
+    waits = f". Now: {decision.waits}" if decision and decision.waits else ""
+    return Condition("RollbackAvailable", "True", "Available", f"{text}{waits}")
 
 
 def rollback(s: IndexSnapshot) -> Manifest | None:

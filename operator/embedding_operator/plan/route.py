@@ -217,6 +217,8 @@ def _committed_to(w: World, fences: Mapping[int, ShardPosition], frozen: list[Sh
         generations=(coming, leaving),
         sources=tuple(fences[number] for number in sorted(fences)),
         targets=targets,
+        refused=_turned_away(w),
+        acted=_acted(w, names.ROLLBACK) if w.wish.rollback else w.route.acted,
         rebuild=w.on_record(retired=False, attempts=0),
         since=timestamp(w.wish.now),
     )
@@ -328,8 +330,6 @@ def _fence_goes_up(w: World) -> Decision:
         phase=Phase.FENCING,
         resume=w.route.phase,
         weights={w.route.writer: 100},
-        refused=_turned_away(w),
-        acted=_acted(w, names.ROLLBACK) if w.wish.rollback else w.route.acted,
         rebuild=w.on_record(fenced=timestamp(w.wish.now)),
     )
 
@@ -340,7 +340,7 @@ def _acted(w: World, name: str) -> dict[str, str]:
 
 def _turned_away(w: World) -> Refused | None:
     """A person who goes back does not want what the spec still asks for to be built at once."""
-    if w.route.phase is not Phase.OBSERVING or not w.wish.rollback or w.wish.inputs is None:
+    if not w.wish.rollback or w.wish.inputs is None:
         return w.route.refused
     if w.wish.inputs.met_by(w.other):
         return w.route.refused
@@ -381,7 +381,7 @@ def _hindrance(w: World, left: int | None) -> str:
     last = moment(w.rebuild.fenced)
     wait = pause(w.rebuild.attempts)
     if last and w.wish.now < last + wait:
-        return f"the fence was called off {w.rebuild.attempts} times, the next one waits until {timestamp(last + wait)}"
+        return f"the fence was called off ({w.rebuild.attempts} so far), the next one waits until {timestamp(last + wait)}"
     return ""
 
 

@@ -1,15 +1,18 @@
 """A VectorIndex changes its generation: built beside the old one, switched, gone back from, given up, removed."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from embedding_operator.lanes import Key
 from embedding_operator.loop import Reconciler
+from embedding_operator.plan import route as decision_table
 from embedding_operator.resources import CONFIG_MAP, POD, PVC, STORAGE_CLASS
 from embedding_operator.slots import RebuildSlots
 from embedding_serving.contract.admin import GatewayInfo, Mode
 from embedding_serving.contract.route import Phase
+from embedding_serving.shard.store import protocol
 from fixtures.controller import INSTALLATION, IndexWorld
 
 
@@ -327,6 +330,26 @@ def test_retry_after_a_rollback_goes_forward_without_building(world: IndexWorld)
     world.annotate(rollback="2")
     world.settle(looks=80)
     assert world.route.writer == 1
+
+
+def test_a_rollback_whose_fence_was_called_off_is_still_wanted(world: IndexWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to say it again, and nothing was turned down before it was left."""
+    rebuild(world)
+    world.annotate(rollback="2")
+    volume = world.shards.volumes["docs-g2-s0-0"]
+    for _ in range(80):
+        if volume.mode is Mode.FENCED:
+            break
+        world.reconcile()
+    assert world.route.refused is None
+    volume.state = protocol.lift(volume.state)
+    world.settle(looks=80)
+    assert (world.route.writer, world.route.phase, world.route.refused) == (2, Phase.OBSERVING, None)
+    assert "goes back to generation 1 as soon as it can: the fence was called off" in str(world.status["conditions"])
+    monkeypatch.setattr(decision_table, "FIRST_WAIT", timedelta())
+    world.settle(looks=80)
+    assert (world.route.writer, world.route.phase) == (1, Phase.OBSERVING)
+    assert world.condition("UpToDate")[1] == "RolledBack"
 
 
 def test_an_operator_that_is_about_to_end_puts_up_no_fence(world: IndexWorld) -> None:
