@@ -1,5 +1,6 @@
 """Recall, filters, changes of options, and searches beside a writer."""
 
+import dataclasses
 import threading
 from pathlib import Path
 
@@ -140,6 +141,18 @@ def test_a_store_of_one_hot_document_does_not_grow_without_bound(open_index: Ope
         index.apply(*store.commit(np.ones((1, store.dimensions), dtype=np.float32), [old]))
     wait_until(lambda: index.state().dead_rows < SMALL.dead_rows_min, "dead rows go though no engine is due")
     same(store, index, np.ones(store.dimensions, dtype=np.float32), 3, Distance.EUCLIDEAN)
+
+
+def test_rows_that_came_are_built_in_when_no_more_do(open_index: Open) -> None:
+    """One engine is faster than two; while rows come, a build for so few would be in vain."""
+    store, random = MemoryStore(), np.random.default_rng(3)
+    limits = dataclasses.replace(SMALL, quiet_seconds=0.5, quiet_growth_rows_min=50)
+    index = open_index(store, limits=limits)
+    index.apply(*store.commit(clustered(random, 600), []))
+    wait_until(lambda: built(index), "the first build")
+    index.apply(*store.commit(clustered(random, 100), []))
+    wait_until(lambda: (main := index._loaded.view.main) is not None and main.count == 700, "a build of all rows")
+    same(store, index, clustered(random, 1)[0], 10, Distance.EUCLIDEAN)
 
 
 def test_shapes_that_do_not_fit_are_refused_and_change_nothing(open_index: Open) -> None:

@@ -14,8 +14,8 @@ from .scoring import score_slots
 
 RANKS = (10, 100, 300, 1000, 5000)
 QUERIES = {10: 200, 100: 100, 300: 50, 1000: 24, 5000: 12}
-CODE_FLOOR = 200
-"""Fewest candidates of an engine of codes: what the sample did not show costs 10 us of insurance."""
+CODE_FLOOR = 100
+"""Fewest candidates of an engine of codes: insurance against what the sample did not show. Their vectors lie anywhere."""
 VECTOR_FLOOR = 64
 HEADROOM = 1.15
 TRUTH_ROWS = 65_536

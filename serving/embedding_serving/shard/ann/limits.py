@@ -20,6 +20,10 @@ class Limits:
     growth_rows_min: int = 10_000
     growth_rows_max: int = 200_000
     """A new build is due when rows appended since the last exceed its size, within these bounds."""
+    quiet_seconds: float = 5.0
+    quiet_growth_rows_min: int = 1_000
+    quiet_growth_share: float = 0.1
+    """Where nothing came for so long, a build is due for fewer rows: two engines cost a search up to twice as much as one."""
     dead_share: float = 0.3
     dead_rows_min: int = 4_096
     """Dead rows beyond both are dropped by a build that writes the vectors anew."""

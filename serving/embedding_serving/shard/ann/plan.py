@@ -17,7 +17,7 @@ OVERDUE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """slots: of the vectors file, dead ones included. indexed: those that the engine was built of."""
+    """slots: of the vectors file, dead ones included. indexed: those that the engine was built of. quiet: none came lately."""
 
     slots: int
     dead: int
@@ -25,6 +25,7 @@ class Facts:
     spec: EngineSpec | None
     indexed: int
     target_recall_percent: int | None
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +80,6 @@ def due(options: IndexOptions, facts: Facts, limits: Limits) -> Due | None:
     room = min(limits.growth_rows_max, max(limits.growth_rows_min, facts.indexed))
     if grown > room:
         return Due(spec, compact, grown > OVERDUE * room, f"{grown} rows came since the last build")
+    if facts.quiet and grown > max(limits.quiet_growth_rows_min, limits.quiet_growth_share * facts.indexed):
+        return Due(spec, compact, False, f"{grown} rows came since the last build, and no more do")
     return None

@@ -69,6 +69,8 @@ class Upkeep:
     _stopping: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _last_snapshot: float = 0.0
+    _seen: tuple[int, float] = (-1, 0.0)
+    """Slots at the last look, and since when there were as many."""
     _token: int = 0
 
     def __post_init__(self) -> None:
@@ -124,6 +126,8 @@ class Upkeep:
                 self._fail("upkeep failed; see the log")
 
     def _step(self, now: float) -> None:
+        if self._seen[0] != self.cache.view.slots.count:
+            self._seen = self.cache.view.slots.count, now
         if self._running:
             self._follow(self._running, now)
         elif not self.cache.slots.in_memory:
@@ -134,7 +138,7 @@ class Upkeep:
             self._snapshot()
 
     def _start_if_due(self, now: float) -> None:
-        what = due(self.options, self._facts(), self.limits)
+        what = due(self.options, self._facts(now), self.limits)
         if what is None:
             self._pace.message = None
             return
@@ -147,7 +151,7 @@ class Upkeep:
         except OSError as error:
             self._fail(f"no process: {error}")
 
-    def _facts(self) -> Facts:
+    def _facts(self, now: float) -> Facts:
         view, files = self.cache.view, self.engine_files
         return Facts(
             slots=view.slots.count,
@@ -156,6 +160,7 @@ class Upkeep:
             spec=files.spec if files else None,
             indexed=files.count if files else 0,
             target_recall_percent=files.options.target_recall_percent if files else None,
+            quiet=now - self._seen[1] >= self.limits.quiet_seconds,
         )
 
     def _job(self, what: Due) -> Job:
