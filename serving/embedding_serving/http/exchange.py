@@ -25,12 +25,27 @@ class HungUp(Exception):
     """The client closed the connection before it had its answer."""
 
 
+INCOMING = "incoming"
+"""Where a scope has its request's `Incoming`."""
+
+
+class Incoming:
+    """What a connection knows of a request, beside what ASGI tells. whole: all of its body is here."""
+
+    __slots__ = ("on_lost", "whole")
+
+    def __init__(self) -> None:
+        self.whole = False
+        self.on_lost: Callable[[], None] | None = None
+
+
 class Exchange:
     def __init__(self, scope: Message, receive: Receive, send: Send, *, closing: bool) -> None:
         """closing: tell the client to use another connection for its next request."""
         self._receive = receive
         self._send = send
         self._closing = closing
+        self._incoming: Incoming = scope.get(INCOMING) or Incoming()
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.address: str = (scope.get("client") or ("unknown", 0))[0]
         self.request_id = request_id_of(self.headers)
@@ -45,6 +60,8 @@ class Exchange:
         if announced.isdigit() and int(announced) > max_bytes:
             await self._discard()
             raise _too_large(max_bytes)
+        if self._incoming.whole:
+            return await self._read(max_bytes)
         try:
             async with asyncio.timeout(deadline_seconds):
                 return await self._read(max_bytes)
@@ -73,15 +90,13 @@ class Exchange:
         handler = asyncio.current_task()
         hung_up = False
 
-        async def watch() -> None:
+        def leave() -> None:
             nonlocal hung_up
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
             hung_up = True
             if handler is not None:
                 handler.cancel()
 
-        watcher = asyncio.create_task(watch())
+        self._incoming.on_lost = leave
         try:
             return await work
         except asyncio.CancelledError:
@@ -89,7 +104,7 @@ class Exchange:
                 raise HungUp from None
             raise
         finally:
-            watcher.cancel()
+            self._incoming.on_lost = None
 
     async def answer(self, status: int, content_type: bytes, body: bytes, extra: Sequence[Header] = ()) -> None:
         self.status = status

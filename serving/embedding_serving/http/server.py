@@ -7,6 +7,7 @@ listening sockets close, and what runs is finished.
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..listen import listening_socket
+from .exchange import INCOMING, Incoming
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients and proxies keep idle connections, so that they are the ones to close."""
@@ -37,6 +39,8 @@ class Connection(HttpToolsProtocol):
         self._header_bytes = 0
         self._in_headers = False
         self._last_request = False
+        self._arriving = Incoming()
+        self._unanswered: deque[Incoming] = deque()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -46,13 +50,29 @@ class Connection(HttpToolsProtocol):
         if self._in_headers:
             self._header_bytes += len(data)
         super().data_received(data)
-        if self._in_headers and self._header_bytes > MAX_HEADER_BYTES:
+        if not self._in_headers:
+            return
+        if self._header_bytes > MAX_HEADER_BYTES:
             self.transport.close()
+        elif self._header_timer is None:
+            self._await_headers()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_headers = True
-        self._await_headers()
+        self._stop_timer()
+        self._arriving = self.scope[INCOMING] = Incoming()  # type: ignore[literal-required]
+        self._unanswered.append(self._arriving)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._arriving.whole = True
+        if len(self._unanswered) == 1:  # a large body has paused it, and only who reads sees that a client leaves
+            self.flow.resume_reading()
+
+    def on_response_complete(self) -> None:
+        self._unanswered.popleft()
+        super().on_response_complete()
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
@@ -65,6 +85,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+        for incoming in self._unanswered:
+            if incoming.on_lost is not None:
+                incoming.on_lost()
 
     def shutdown(self) -> None:
         if self._in_headers:
