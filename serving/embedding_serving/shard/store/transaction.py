@@ -198,22 +198,21 @@ class Transaction:
         dimensions = self.state.identity.dimensions
         added = np.fromiter(self._added, dtype=np.int64, count=len(self._added))
         vectors = np.frombuffer(b"".join(self._added.values()), dtype="<f4").reshape(len(added), dimensions)
-        removed = np.unique(np.asarray(self._removed, dtype=np.int64))
+        removed = np.array(sorted(set(self._removed)), dtype=np.int64)
         return self.as_of_now(), Committed(added, vectors, removed, self._next_row - 1)
 
     def as_of_now(self) -> State:
         """With position and digest after what this transaction has done: a fence stands behind the writes before it."""
-        counters = self.state.counters.model_copy(
-            update={
-                "next_row": self._next_row,
-                "digest": self._digest % DIGEST_MODULUS,
-                "documents": self._documents,
-                "tombstones": self._tombstones,
-                "failed": self._failed,
-                "text_bytes": self._text_bytes,
-            }
-        )
-        return self.state.with_counters(counters)
+        now = {
+            "next_row": self._next_row,
+            "digest": self._digest % DIGEST_MODULUS,
+            "documents": self._documents,
+            "tombstones": self._tombstones,
+            "failed": self._failed,
+            "text_bytes": self._text_bytes,
+        }
+        known = self.state.counters
+        return self.state if now == dict(known) else self.state.with_counters(known.model_copy(update=now))
 
     # --- one document ---
 
@@ -341,8 +340,10 @@ class Transaction:
         )
 
     def _enter_vectors(self) -> None:
-        self._db.executemany("DELETE FROM vectors WHERE row = ?", [(row,) for row in sorted(self._removed)])
-        self._db.executemany("INSERT INTO vectors VALUES (?, ?)", self._added.items())
+        if self._removed:
+            self._db.executemany("DELETE FROM vectors WHERE row = ?", [(row,) for row in sorted(self._removed)])
+        if self._added:
+            self._db.executemany("INSERT INTO vectors VALUES (?, ?)", self._added.items())
 
     def _hold(self, text: str) -> None:
         self._held_characters += len(text)
@@ -351,8 +352,10 @@ class Transaction:
 
     def _enter_texts(self) -> None:
         """FTS5 writes a segment whenever a row number is below the one before it: two at the end, not two a document."""
-        self._db.executemany(keywords.DELETE, sorted(self._texts_removed.items()))
-        self._db.executemany(keywords.INSERT, self._texts_added.items())
+        if self._texts_removed:
+            self._db.executemany(keywords.DELETE, sorted(self._texts_removed.items()))
+        if self._texts_added:
+            self._db.executemany(keywords.INSERT, self._texts_added.items())
         self._texts_removed, self._texts_added, self._held_characters = {}, {}, 0
 
     # --- requests ---
