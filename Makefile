@@ -40,7 +40,7 @@ test-integration: env ## Real processes on loopback: servers, Redis, official cl
 test-e2e: env ## The real cluster alone
 	@$(PY) -m pytest tests/e2e
 
-test-faults: env ## For hours: 100,000 simulated rebuilds, power cuts, kills, bad disks, the shard's model, deaths at every moment of a switch; FAULTS_SEED=n, SIMULATION_SEED=n repeat one
+test-faults: env ## For hours: 100,000 simulated rebuilds, power cuts, kills, bad disks, the shard's model, deaths at every moment of a switch; FAULTS_SEED=n, SIMULATION_SEED=n repeat one, SIMULATION_FIRST=n goes on from there
 	@FAULTS=long $(PY) -m pytest tests/simulation tests/integration/faults tests/unit/store/test_model.py tests/e2e/test_rebuild.py -o timeout=3600 -s
 
 lint: env ## Style, types, and what may import what

@@ -78,7 +78,10 @@ class ClientProcess(Node):
     async def _write(self) -> None:
         dice, world = self._world.dice, self._world
         while not world.closing:
-            await self._change(dice.choice(self.accounts))
+            account = dice.choice(self.accounts)
+            await self._change(account)
+            if dice.random() < 0.3:
+                await self.read(account, "strong")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(dice.uniform(0.0, world.pause_seconds)):
                     await world.rush.wait()
@@ -91,7 +94,7 @@ class ClientProcess(Node):
         self._count += 1
         request_id = f"{self.name}:{self._count}"
         deletes = account.now is not None and dice.random() < 0.25
-        conditional = account.version is not None and dice.random() < 0.3
+        conditional = account.version is not None and dice.random() < 0.5
         text = None if deletes else f"{request_id} {dice.randrange(1000)}"
         change = Change(
             Op.DELETE if deletes else Op.PUT,

@@ -30,7 +30,7 @@ class SimEncoders:
         self, space: Any, texts: Sequence[str], input_type: Any, deadline: Any, request_id: str, priority: Any = None
     ) -> Any:
         world = WORLD.get()
-        await asyncio.sleep(world.dice.choice((0.001, 0.005, 0.03)))
+        await asyncio.sleep(world.dice.choice((0.001, 0.005, world.embed_seconds)))
         if world.network.loses(world.network.weather.lost):
             raise EncoderUnavailable("the encoder is away")
         return vectors_of(space.fingerprint, texts)
@@ -50,9 +50,10 @@ class GatewayProcess(Node):
         self.spawn(self._follow())
 
     async def _follow(self) -> None:
-        """The mounted ConfigMap, as late as a kubelet is."""
+        """The mounted ConfigMap, as late as this node's kubelet is."""
+        lateness = self._world.dice.random()
         while True:
-            route = self._world.kube.route_of_late()
+            route = self._world.kube.route_of_late(lateness)
             if route is not None:
                 self.routes.offer(route)
             await asyncio.sleep(self._world.dice.uniform(0.3, 2.0))

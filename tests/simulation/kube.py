@@ -1,8 +1,8 @@
 """What the API server holds of one index: its route, changed by compare-and-set, and the pods of its generations."""
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 from embedding_operator.plan.following import address
 from embedding_serving.contract.index import Distance
@@ -26,7 +26,6 @@ class PodObject:
 @dataclass
 class Kube:
     clock: Callable[[], float]
-    dice: random.Random
     lag_seconds: float = 1.0
     """Of what gateways have mounted."""
     routes: list[tuple[float, Route]] = field(default_factory=list)
@@ -46,15 +45,16 @@ class Kube:
             raise Conflict
         self.routes.append((self.clock(), route))
 
-    def route_of_late(self) -> Route | None:
-        """As somebody sees it who is behind."""
-        seen = self.clock() - self.dice.uniform(0.0, self.lag_seconds)
+    def route_of_late(self, lateness: float) -> Route | None:
+        """As somebody sees it who is behind: by all of the lag, or a part of it."""
+        seen = self.clock() - lateness * self.lag_seconds
         return next((route for when, route in reversed(self.routes) if when <= seen), None)
 
     def standing(self) -> frozenset[int]:
         return frozenset(pod.generation.generation for pod in self.pods.values())
 
 
+@cache
 def generation_route(number: int, fingerprint: str, shards: int) -> GenerationRoute:
     return GenerationRoute(
         generation=number,

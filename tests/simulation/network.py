@@ -2,10 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -17,10 +18,13 @@ from embedding_serving.wire.errors import CallFailed, ConnectionLost, DeadlineEx
 if TYPE_CHECKING:
     from .world import World
 
-T = TypeVar("T")
 HERE: ContextVar["Node"] = ContextVar("HERE")
 """On which node a task runs."""
 WORLD: ContextVar["World"] = ContextVar("WORLD")
+
+
+Answered = Callable[..., None]
+"""Takes what is answered, and in its place what went wrong."""
 
 
 class Node:
@@ -81,44 +85,36 @@ class Network:
     def between(self, one: Node, other: Node) -> bool:
         return one.name not in self.cut and other.name not in self.cut
 
-    async def call(self, to: Callable[[], Node | None], do: Callable[[Any], Awaitable[T]], timeout: float) -> T:
-        """An HTTP call: `do` runs on the node, once, twice or never. Raises TimeoutError, ConnectionLost, what `do` raises."""
+    def send(self, to: Callable[[], Any], do: "Callable[[Any, Answered], None]", timeout: float) -> "asyncio.Future[Any]":
+        """An HTTP call: `do` is called with the node, once, twice or never. Fails with TimeoutError, ConnectionLost, or what
+        `do` answers.
+        """
         loop = asyncio.get_running_loop()
-        here: Node = HERE.get()
-        answer: asyncio.Future[T] = loop.create_future()
+        answer: asyncio.Future[Any] = loop.create_future()
+        over = loop.call_later(timeout, _settle, answer, None, TimeoutError())
+        answer.add_done_callback(lambda _: over.cancel())
         for _ in range(2 if self.loses(self.weather.twice) else 1):
-            if self.loses(self.weather.lost):
-                continue
-            loop.call_later(self.delay(), self._arrived, here, to, do, answer)
-        async with asyncio.timeout(timeout):
-            return await answer
+            if not self.loses(self.weather.lost):
+                loop.call_later(self.delay(), self._arrived, HERE.get(), to, do, answer)
+        return answer
 
     def _arrived(
-        self, here: Node, to: Callable[[], Node | None], do: Callable[[Any], Awaitable[T]], answer: "asyncio.Future[T]"
+        self, here: Node, to: Callable[[], Any], do: "Callable[[Any, Answered], None]", answer: "asyncio.Future[Any]"
     ) -> None:
         loop = asyncio.get_running_loop()
         node = to()
         if node is None or not node.alive or not self.between(here, node):
-            if not answer.done():
-                answer.set_exception(ConnectionLost("no such process"))
-            return
-        if node.frozen_until > loop.time():
+            _settle(answer, None, ConnectionLost("no such process"))
+        elif node.frozen_until > loop.time():
             loop.call_at(node.frozen_until, self._arrived, here, to, do, answer)
-            return
+        else:
+            do(node, partial(self._answered, here, node, answer))
 
-        async def handle() -> None:
-            try:
-                result: Any = await do(node)
-                failure = None
-            except Exception as error:
-                result, failure = None, error
-            if self.loses(self.weather.reply_lost) or not self.between(here, node):
-                return
-            await asyncio.sleep(self.delay())
-            if not answer.done():
-                answer.set_exception(failure) if failure else answer.set_result(result)
-
-        node.spawn(handle())
+    def _answered(
+        self, here: Node, node: Node, answer: "asyncio.Future[Any]", result: Any, failure: Exception | None = None
+    ) -> None:
+        if not self.loses(self.weather.reply_lost) and self.between(here, node):
+            asyncio.get_running_loop().call_later(self.delay(), _settle, answer, result, failure)
 
 
 class SimConnection:
@@ -195,7 +191,8 @@ class SimConnection:
 
     async def _handled(self, call: Call, answer: "asyncio.Future[Answer]") -> None:
         loop, network = asyncio.get_running_loop(), self._world.network
-        result: Answer | CallFailed
+        result: Answer | None = None
+        failure: CallFailed | None = None
         try:
             async with asyncio.timeout_at(call.deadline):
                 reply = self._node.handle(call)
@@ -203,15 +200,15 @@ class SimConnection:
                     reply = await reply
             result = _answer(reply)
         except TimeoutError:
-            result = WireError("deadline", "the time is over")
+            failure = WireError("deadline", "the time is over")
         except WireError as error:
-            result = WireError.parse(orjson.loads(orjson.dumps(error.head())))
+            failure = WireError.parse(orjson.loads(orjson.dumps(error.head())))
         except (StoreError, CallFailed) as error:
-            result = WireError("internal", str(error))
+            failure = WireError("internal", str(error))
         if network.loses(network.weather.reply_lost) or not network.between(self._here, self._node):
             loop.call_later(network.delay(), _fail, answer, ConnectionLost("the connection broke"))
             return
-        loop.call_later(network.delay(), _deliver, answer, result)
+        loop.call_later(network.delay(), _settle, answer, result, failure)
 
 
 def _answer(reply: Reply) -> Answer:
@@ -219,10 +216,10 @@ def _answer(reply: Reply) -> Answer:
     return Answer(orjson.loads(head), memoryview(b"".join(bytes(part) for part in reply.tail)))
 
 
-def _deliver(answer: "asyncio.Future[Answer]", result: Answer | CallFailed) -> None:
-    if not answer.done():
-        answer.set_exception(result) if isinstance(result, CallFailed) else answer.set_result(result)
-
-
 def _fail(answer: "asyncio.Future[Answer]", failure: CallFailed) -> None:
-    _deliver(answer, failure)
+    _settle(answer, None, failure)
+
+
+def _settle(answer: "asyncio.Future[Any]", result: Any, failure: Exception | None = None) -> None:
+    if not answer.done():
+        answer.set_exception(failure) if failure else answer.set_result(result)

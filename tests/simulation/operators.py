@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from embedding_operator.build.names import digest
@@ -24,7 +25,7 @@ from embedding_serving.wire.errors import CallFailed
 
 from .clock import wall_seconds
 from .kube import Conflict, PodObject, generation_route, pod_name
-from .network import Node
+from .network import Answered, Node
 
 if TYPE_CHECKING:
     from .world import World
@@ -72,7 +73,8 @@ class OperatorProcess(Node):
         world, kube = self._world, self._world.kube
         await self._api()
         pods = dict(kube.pods)
-        infos = await asyncio.gather(*(self._asked(name) for name in pods))
+        asked = [self._asks(name) for name in pods]
+        infos = [await self._answered(answer) for answer in asked]
         await self._api()
         version, route = kube.version, kube.route
         await self._api()
@@ -121,31 +123,47 @@ class OperatorProcess(Node):
 
     async def _command(self, pod: str, message: Message) -> None:
         world = self._world
-        world.trace(f"{self.name} tells {pod}: {said(message)}")
+        if world.talks:
+            world.trace(f"{self.name} tells {pod}: {said(message)}")
 
-        async def obey(node: Any) -> Any:
-            answer = await node.command(message)
-            world.trace(f"{pod} obeyed {said(message)}")
-            return answer
+        def obey(node: Any, answered: Answered) -> None:
+            node.spawn(self._obeyed(node, message, answered))
 
         try:
-            await world.network.call(lambda: world.process_at(pod), obey, CALL_SECONDS)
+            await world.network.send(lambda: world.process_at(pod), obey, CALL_SECONDS)
         except LOST as error:
-            world.trace(f"{pod} did not obey {said(message)}: {type(error).__name__} {error}")
+            if world.talks:
+                world.trace(f"{pod} did not obey {said(message)}: {type(error).__name__} {error}")
 
-    async def _asked(self, pod: str) -> ShardInfo | None:
-        world = self._world
+    async def _obeyed(self, node: Any, message: Message, answered: Answered) -> None:
         try:
-            info: ShardInfo = await world.network.call(lambda: world.process_at(pod), lambda node: node.info(), CALL_SECONDS)
+            answered(await node.command(message))
+        except LOST as error:
+            answered(None, error)
+        else:
+            if self._world.talks:
+                self._world.trace(f"{node.name} obeyed {said(message)}")
+
+    def _asks(self, pod: str) -> "asyncio.Future[ShardInfo]":
+        world = self._world
+
+        def to() -> Any:
+            return world.process_at(pod)
+
+        return world.network.send(to, lambda node, answered: answered(node.info()), CALL_SECONDS)
+
+    async def _answered(self, answer: "asyncio.Future[ShardInfo]") -> ShardInfo | None:
+        try:
+            return await answer
         except LOST:
             return None
-        return info
 
     async def _api(self) -> None:
         """On the way to the API server or back; or frozen."""
         world = self._world
-        delay = world.network.delay()
-        await asyncio.sleep(max(delay, self.frozen_until - asyncio.get_running_loop().time()))
+        await asyncio.sleep(world.network.delay())
+        while self.frozen_until > world.loop.now:  # noqa: ASYNC110 - it may be frozen again
+            await asyncio.sleep(self.frozen_until - world.loop.now)
 
 
 def shards_of(route: Route, pods: Mapping[str, PodObject], infos: Mapping[str, ShardInfo]) -> dict[int, tuple[Shard, ...]]:
@@ -153,14 +171,10 @@ def shards_of(route: Route, pods: Mapping[str, PodObject], infos: Mapping[str, S
     for one in route.generations:
         shards = []
         for number in range(one.shards):
-            copies = {
-                pod.ordinal: Copy({"metadata": {"name": name}}, infos[name])
-                for name, pod in pods.items()
-                if (pod.generation.generation, pod.shard) == (one.generation, number) and name in infos
-            }
             expected = [
-                name for name, pod in pods.items() if (pod.generation.generation, pod.shard) == (one.generation, number)
+                name for name, pod in pods.items() if pod.generation.generation == one.generation and pod.shard == number
             ]
+            copies = {pods[name].ordinal: Copy({"metadata": {"name": name}}, infos[name]) for name in expected if name in infos}
             shards.append(
                 Shard(
                     number,
@@ -184,9 +198,9 @@ def wish_of(world: "World", route: Route, pods: Mapping[str, PodObject]) -> Wish
             running.setdefault(pod.generation.generation, set()).add(name)
     return Wish(
         now=datetime.fromtimestamp(wall_seconds(), UTC),
-        inputs=Inputs(spec.fingerprint, spec.shards),
+        inputs=asked(spec.fingerprint, spec.shards),
         draft=generation_route(route.next_generation, spec.fingerprint, spec.shards),
-        rebuild_id=digest(["index", route.next_generation])[:12],
+        rebuild_id=rebuild_id(route.next_generation),
         gate=Verdict(passed=passed, message="" if passed else "it finds too little"),
         promotion=Promotion(enabled=spec.auto_promotion, canary=spec.canary),
         fence_timeout=timedelta(seconds=spec.fence_seconds),
@@ -200,6 +214,14 @@ def wish_of(world: "World", route: Route, pods: Mapping[str, PodObject]) -> Wish
         leftovers=frozenset(pod.generation.generation for pod in pods.values()),
         running={number: frozenset(names) for number, names in running.items()},
     )
+
+
+asked = cache(Inputs)
+
+
+@cache
+def rebuild_id(generation: int) -> str:
+    return digest(["index", generation])[:12]
 
 
 def said(message: Message) -> str:

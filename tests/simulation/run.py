@@ -4,16 +4,18 @@ from . import clock  # before anything that is shipped
 
 # isort: split
 import asyncio
+import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from embedding_operator.plan import route as table
 from embedding_serving.gateway import pods
 from embedding_serving.gateway.failures import ShardRefused
 from embedding_serving.outgoing.failures import Unavailable
 from embedding_serving.shard import feed, housekeeping, lane, service
-from embedding_serving.shard.store import schema, store
+from embedding_serving.shard.store import schema, state, store
 from embedding_serving.shard.store.transaction import Transaction
 from embedding_serving.wire.errors import CallFailed
 
@@ -23,6 +25,8 @@ from .schedule import Schedule, drawn
 from .world import World
 
 END_SECONDS = 60.0
+GARBAGE = 400_000
+"""Objects that are left before they are collected: between two lives."""
 EXPECTED = (CallFailed, TimeoutError, Unavailable, ShardRefused)
 """How calls end that nobody waits for any more."""
 
@@ -51,28 +55,32 @@ def substitute() -> None:
         (pods, "Connection", network.SimConnection),
         (service, "EncoderCalls", shard.SimEncoderCalls),
         (lane.Lane, "run", lambda lane, work, units=1: work()),
+        (state.Source, "reading", property(lru_cache(1_000)(state.Source.reading.fget))),  # type: ignore[attr-defined]
         (Transaction, "purge", shard.purge_checked(Transaction.purge)),
         (housekeeping, "SCRUB_SECONDS", 1e6),
-        (housekeeping, "PURGE_SECONDS", 0.4),
+        (housekeeping, "INDEX_LOOK_SECONDS", 1e6),
+        (housekeeping, "_watch_writes", shard.disks_are_sound),
+        (housekeeping, "PURGE_SECONDS", 0.8),
         (housekeeping, "FENCE_LOOK_SECONDS", 0.25),
         (table, "FIRST_WAIT", table.FIRST_WAIT / 25),
         (table, "LONGEST_WAIT", table.FIRST_WAIT / 3),
     ):
         assert hasattr(module, name), f"{module} has no {name} any more"
         setattr(module, name, other)
+    gc.freeze()
+    gc.disable()
 
 
 def run(seed: int, *, talks: bool = False) -> Outcome:
+    if gc.get_count()[0] > GARBAGE:
+        gc.collect()
     loop = VirtualLoop()
     clock.install(loop, seed)
-    asyncio.set_event_loop(loop)
     try:
         return loop.run_until_complete(_lived(loop, seed, talks=talks))
     finally:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
+        loop.end()
         loop.run_until_complete(_nothing())
-        loop.close()
         clock.install(None)
 
 

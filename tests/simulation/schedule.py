@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from embedding_serving.contract.admin import Mode
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .world import World
 
 Deed = Callable[["World"], None]
+
+ACCEPTS_SECONDS = 5.0
 
 
 @dataclass
@@ -65,9 +67,10 @@ class Schedule:
         world.network.cut.clear()
         world.commit_seconds = 0.003
         world.pushes, world.kube.lag_seconds = True, 0.2
+        world.embed_seconds = 0.03
         world.spec.auto_promotion, world.spec.canary = True, ()
         if world.volumes_lost:
-            world.spec.accepted_loss = world.kube.route.writer
+            world.loop.call_later(ACCEPTS_SECONDS, _accept, world)
         for node in world.nodes():
             node.frozen_until = 0.0
         for name in world.kube.pods:
@@ -81,7 +84,7 @@ def drawn(world: "World") -> Schedule:
     spec.replicas = dice.choice((1, 1, 1, 1, 2))
     spec.fence_seconds = dice.choice((0.3, 1.0, 3.0))
     spec.rollback_seconds = dice.choice((1.0, 1.0, 3.0, 30.0))
-    spec.auto_promotion = dice.random() < 0.9
+    spec.auto_promotion = dice.random() < 0.8
     spec.canary = dice.choice(((), (), (), ((30, 0.5),), ((50, None),)))
     spec.refused_generations = {2} if dice.random() < 0.05 else set()
     spec.max_parallel_shards = dice.choice((None, None, 1))
@@ -95,10 +98,14 @@ def drawn(world: "World") -> Schedule:
     world.commit_seconds = dice.choice((0.003, 0.003, 0.05, 0.3))
     schedule = Schedule(dice.uniform(2.0, 5.0), Weather() if calm else _weather(dice))
     world.entered = schedule.entered
-    if not calm and dice.random() < 0.5:
-        world.pushes, world.kube.lag_seconds = False, 6.0
+    if dice.random() < 0.5:
+        world.pushes, world.kube.lag_seconds = False, 3.0 if calm else 6.0
     _wishes(schedule, dice)
-    if not calm:
+    if calm:
+        if dice.random() < 0.5:  # reads go on without an operator
+            schedule.upon.append((dice.choice((Phase.FENCING, Phase.COMMITTED)), 0.0, *_freeze_operator(dice)))
+    else:
+        world.embed_seconds = dice.choice((0.03, 0.03, 0.5))
         _faults(schedule, dice)
     return schedule
 
@@ -109,9 +116,9 @@ def _weather(dice: random.Random) -> Weather:
     return Weather(
         lost=dice.choice((0.0, 0.02, 0.1)),
         reply_lost=dice.choice((0.0, 0.02, 0.1)),
-        slow=dice.choice((0.0, 0.02, 0.1)),
+        slow=dice.choice((0.0, 0.02, 0.1, 0.2)),
         slow_seconds=dice.choice((0.5, 3.0)),
-        twice=dice.choice((0.0, 0.0, 0.1)),
+        twice=dice.choice((0.0, 0.0, 0.1, 0.4)),
     )
 
 
@@ -182,9 +189,9 @@ def _faults(schedule: Schedule, dice: random.Random) -> None:
     kinds = dice.sample(FAULTS, 4)
     for _ in range(dice.choice((0, 1, 2, 3, 5))):
         schedule.add(dice.uniform(0.0, schedule.seconds), *dice.choice(kinds)(dice))
-    for _ in range(dice.choice((0, 1, 2))):
-        phase = dice.choice((Phase.BUILDING, Phase.FENCING, Phase.FENCING, Phase.COMMITTED, Phase.REOPENING, Phase.OBSERVING))
-        schedule.upon.append((phase, dice.choice((0.0, 0.05, 0.2, 0.5)), *dice.choice(kinds)(dice)))
+    for _ in range(dice.choice((0, 1, 2, 3))):
+        phase, kind = dice.choice(POINTED)
+        schedule.upon.append((phase, dice.choice((0.0, 0.05, 0.1, 0.2, 0.5)), *kind(dice)))
 
 
 def _kill_shard(dice: random.Random) -> tuple[str, Deed]:
@@ -224,6 +231,31 @@ def _freeze(dice: random.Random) -> tuple[str, Deed]:
     return "a process freezes", do
 
 
+def _freeze_operator(dice: random.Random) -> tuple[str, Deed]:
+    seconds = dice.choice((0.3, 1.0, 2.0))
+
+    def do(world: "World") -> None:
+        for operator in world.operators:
+            operator.frozen_until = world.loop.now + seconds
+
+    return f"the operator is away for {seconds} s", do
+
+
+def _lose_answers(dice: random.Random) -> tuple[str, Deed]:
+    seconds = dice.choice((0.3, 1.0))
+
+    def do(world: "World") -> None:
+        before = world.network.weather
+        world.network.weather = replace(before, reply_lost=0.7)
+        world.loop.call_later(seconds, clear, world, before)
+
+    def clear(world: "World", before: Weather) -> None:
+        if not world.closing:
+            world.network.weather = before
+
+    return f"most answers are lost for {seconds} s", do
+
+
 def _cut(dice: random.Random) -> tuple[str, Deed]:
     seconds = dice.choice((0.3, 1.0, 4.0))
 
@@ -258,7 +290,7 @@ def _take_over(dice: random.Random) -> tuple[str, Deed]:
 def _lose_volume(dice: random.Random) -> tuple[str, Deed]:
     def do(world: "World") -> None:
         losable = [name for name in sorted(world.kube.pods) if _spare(world, name)]
-        if losable and not world.volumes_lost:
+        if losable and not (world.volumes_lost or world.volumes_put_back):
             world.volumes_lost += 1
             world.lose(dice.choice(losable))
 
@@ -266,16 +298,22 @@ def _lose_volume(dice: random.Random) -> tuple[str, Deed]:
 
 
 def _put_back(dice: random.Random) -> tuple[str, Deed]:
-    """A volume as it was a while ago, of a shard that reads and never took writes."""
-    seconds = dice.choice((0.3, 1.0))
+    """A volume as it was a while ago, of a shard that reads and never took writes: its generation waits for promotion."""
+    seconds = dice.choice((0.3, 1.0, 2.0))
 
     def do(world: "World") -> None:
         known = [name for name in sorted(world.kube.pods) if world.never_open(name) and world.process_at(name)]
-        if known:
+        if known and not world.volumes_lost:
+            world.volumes_put_back += 1
             name = dice.choice(known)
             content = world.disks.copy(f"/simulated/{name}")
             world.trace(f"{name} is copied")
             world.loop.call_later(seconds, world.put_back, name, content)
+            promotes, world.spec.auto_promotion = world.spec.auto_promotion, False
+            world.loop.call_later(seconds + 0.5, promoted, world, promotes)
+
+    def promoted(world: "World", promotes: bool) -> None:
+        world.spec.auto_promotion = promotes or world.closing
 
     return f"a volume is put back as it was {seconds} s before", do
 
@@ -287,11 +325,27 @@ def _spare(world: "World", name: str) -> bool:
         return True
     if pod.generation.generation != route.writer:
         return world.opened.get(name, (0, Mode.CLOSED))[1] is not Mode.OPEN
-    return route.phase is Phase.COMMITTED and world.never_open(name)
+    return (route.phase is Phase.COMMITTED and world.never_open(name)) or _is_copied(world, name)
+
+
+def _is_copied(world: "World", name: str) -> bool:
+    """Whether followers have all that this writer has acknowledged."""
+    own = world.kube.pods[name]
+    copies = [
+        one.name
+        for one in world.kube.pods.values()
+        if (one.generation, one.shard) == (own.generation, own.shard) and one is not own
+    ]
+    return world.acknowledge == "Follower" and bool(copies) and all(world.process_at(copy) for copy in copies)
 
 
 def _any(world: "World", dice: random.Random) -> Node:
     return dice.choice(world.nodes())
+
+
+def _accept(world: "World") -> None:
+    """A person accepts what is lost, after everybody who may have it had time to answer."""
+    world.spec.accepted_loss = world.kube.route.writer
 
 
 FAULTS = (
@@ -305,4 +359,33 @@ FAULTS = (
     _lose_volume,
     _put_back,
     _take_over,
+    _freeze_operator,
+    _lose_answers,
 )
+POINTED = (
+    (Phase.BUILDING, _kill_shard),
+    (Phase.BUILDING, _put_back),
+    (Phase.BUILDING, _lose_volume),
+    (Phase.FENCING, _kill_shard),
+    (Phase.FENCING, _freeze),
+    (Phase.FENCING, _freeze_operator),
+    (Phase.FENCING, _freeze_operator),
+    (Phase.FENCING, _kill_operator),
+    (Phase.FENCING, _take_over),
+    (Phase.FENCING, _lose_answers),
+    (Phase.FENCING, _lose_volume),
+    (Phase.FENCING, _abort),
+    (Phase.COMMITTED, _kill_shard),
+    (Phase.COMMITTED, _freeze),
+    (Phase.COMMITTED, _freeze_operator),
+    (Phase.COMMITTED, _lose_volume),
+    (Phase.COMMITTED, _take_over),
+    (Phase.REOPENING, _kill_shard),
+    (Phase.REOPENING, _lose_volume),
+    (Phase.REOPENING, _freeze_operator),
+    (Phase.OBSERVING, _kill_shard),
+    (Phase.OBSERVING, _lose_volume),
+    (Phase.OBSERVING, _take_over),
+    (Phase.OBSERVING, _rollback),
+)
+"""What happens at the moments that matter."""

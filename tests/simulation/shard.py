@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,10 +15,10 @@ from embedding_serving.contract.settings import ShardSettings
 from embedding_serving.shard.embedding import Embedded, NotNow
 from embedding_serving.shard.index_feed import IndexFeed
 from embedding_serving.shard.service import ShardService
-from embedding_serving.shard.store.records import Identity
+from embedding_serving.shard.store.records import Identity, StoreError
 from embedding_serving.shard.store.store import Store
 from embedding_serving.shard.store.transaction import Transaction
-from embedding_serving.shard.store.writer import Writer
+from embedding_serving.shard.store.writer import Writer, _Job
 from embedding_serving.wire.calls import Call
 
 from .network import WORLD, Node
@@ -29,6 +28,13 @@ if TYPE_CHECKING:
     from .world import World
 
 T = TypeVar("T")
+
+
+class Promise(asyncio.Future[Any]):
+    """Of a job: kept in the thread of the one who waits for it."""
+
+    def set_running_or_notify_cancel(self) -> bool:
+        return not self.cancelled()
 
 
 class SteppedWriter(Writer):
@@ -41,11 +47,15 @@ class SteppedWriter(Writer):
         self._started = True
         self._schedule()
 
-    def submit(self, run: Any, changes: int = 1) -> "Future[Any]":
-        future = super().submit(run, changes)
-        if self._started and not self._closed:
+    def submit(self, run: Any, changes: int = 1) -> Any:
+        promise: Any = Promise()
+        if self._closed:
+            promise.set_exception(StoreError("the store is closed"))
+            return promise
+        self._jobs.put(_Job(run, promise, changes))
+        if self._started:
             self._schedule()
-        return future
+        return promise
 
     def _schedule(self) -> None:
         if not self._scheduled and not self._jobs.empty():
@@ -65,6 +75,10 @@ class SteppedWriter(Writer):
         self._schedule()
 
 
+async def disks_are_sound(store: Store, on_damage: Any) -> None:
+    """In place of looking again and again whether a write has met damage."""
+
+
 class DictIndex:
     """An index of vectors that is exact. It finds fault with a query of another vector space."""
 
@@ -79,6 +93,8 @@ class DictIndex:
         for row in removed_rows.tolist():
             self._vectors.pop(row, None)
         self._vectors |= dict(zip(added_rows.tolist(), added, strict=True))
+        if any(vector[0] != self._space for vector in added):
+            self._world.broken("a document has a vector of another vector space")
 
     def search(self, queries: Any, k: int, rows: Any, *, exact: bool = False) -> tuple[Any, Any]:
         for query in queries:
@@ -113,7 +129,7 @@ class SimEncoderCalls:
 
     async def __call__(self, encoder: str, texts: Sequence[str]) -> Embedded:
         world = WORLD.get()
-        await asyncio.sleep(world.dice.uniform(0.001, 0.03))
+        await asyncio.sleep(world.dice.uniform(0.001, world.embed_seconds))
         if world.network.loses(world.network.weather.lost):
             raise NotNow("the encoder is away")
         fingerprint = encoder.removeprefix("http://")
@@ -154,7 +170,7 @@ class ShardProcess(Node):
     def handle(self, call: Call) -> Any:
         return self._handlers[call.op](call)
 
-    async def info(self) -> ShardInfo:
+    def info(self) -> ShardInfo:
         return self.service.info()
 
     async def command(self, message: Message) -> Answer:
@@ -200,13 +216,16 @@ def purge_checked(purge: Any) -> Any:
 
     def checked(self: Transaction) -> int:
         lowest = min((position for _, position in self.state.leases.values()), default=None)
-        before = dict(self._db.execute("SELECT row, id FROM rows WHERE deleted = 1"))
+        if lowest is None or not self.state.counters.tombstones:
+            return int(purge(self))
+        needed = tombstones_above(self, lowest)
         done: int = purge(self)
-        if lowest is not None:
-            after = dict(self._db.execute("SELECT row, id FROM rows WHERE deleted = 1"))
-            for row in before.keys() - after.keys():
-                if row > lowest:
-                    WORLD.get().broken(f"a tombstone at {row} was purged before a lease at {lowest}")
+        for row in needed - tombstones_above(self, lowest):
+            WORLD.get().broken(f"a tombstone at {row} was purged before a lease at {lowest}")
         return done
 
     return checked
+
+
+def tombstones_above(transaction: Transaction, position: int) -> set[int]:
+    return {row for (row,) in transaction._db.execute("SELECT row FROM rows WHERE deleted = 1 AND row > ?", (position,))}

@@ -31,13 +31,14 @@ class World:
         self.loop = loop
         self.dice = random.Random(seed)
         self.network = Network(self.dice)
-        self.kube = Kube(loop.time, self.dice)
+        self.kube = Kube(loop.time)
         self.disks = Disks()
         self.spec = Spec()
         self.acknowledge = "Writer"
         self.retention_seconds = 60.0
         self.pause_seconds = 0.3
         self.commit_seconds = 0.003
+        self.embed_seconds = 0.03
         self.pushes = True
         """Gateways are told of a route at once; else they see it as late as their mounted file."""
         self.entered: Callable[[World, Phase], None] = lambda world, phase: None
@@ -46,7 +47,7 @@ class World:
         self.calm = True
         """Nothing fails, so every read is answered."""
         self.lines: deque[str] = deque(maxlen=None if talks else 1)
-        self._talks = talks
+        self.talks = talks
         self.processes: dict[str, ShardProcess] = {}
         self.gateways: list[GatewayProcess] = []
         self.operators: list[OperatorProcess] = []
@@ -54,6 +55,7 @@ class World:
         self.opened: dict[str, tuple[int, Mode]] = {}
         """Of every writer's volume: generation and mode, as committed last."""
         self.volumes_lost = 0
+        self.volumes_put_back = 0
         self.ever_open: set[str] = set()
         """Pods whose volumes took writes, or are of the first generation."""
         self._restarting: set[str] = set()
@@ -68,7 +70,7 @@ class World:
     # --- telling ---
 
     def trace(self, line: str) -> None:
-        if self._talks:
+        if self.talks:
             self.lines.append(f"{self.loop.now - 1000:8.3f}  {line}")
 
     def broken(self, what: str) -> None:
@@ -162,6 +164,7 @@ class World:
         process = ShardProcess(self, name, pod.generation, pod.shard, self.spec.replicas)
         self.processes[name] = process
         self.trace(f"{name} starts with history {process.store.state.protocol.history}")
+        self._stands(name, process.store.state)
 
     def kill(self, name: str, *, again_after: float | None = 0.2) -> None:
         process = self.process_at(name)
@@ -239,14 +242,16 @@ class World:
     def committed(self, pod: str, before: State, after: State) -> None:
         """Of a shard's transaction."""
         if before.protocol.mode is not after.protocol.mode or pod not in self.opened:
-            known = after.protocol
-            self.trace(f"{pod} is {known.mode} at {known.epoch}, position {after.position}")
-            if known.was_writer:
-                self.ever_open.add(pod)
-            self.opened[pod] = after.identity.generation, known.mode
-            taking = {generation for generation, mode in self.opened.values() if mode is Mode.OPEN}
-            if len(taking) > 1:
-                self.broken(f"generations {sorted(taking)} take writes at once")
+            self.trace(f"{pod} is {after.protocol.mode} at {after.protocol.epoch}, position {after.position}")
+            self._stands(pod, after)
+
+    def _stands(self, pod: str, state: State) -> None:
+        if state.protocol.was_writer:
+            self.ever_open.add(pod)
+        self.opened[pod] = state.identity.generation, state.protocol.mode
+        taking = {generation for generation, mode in self.opened.values() if mode is Mode.OPEN}
+        if len(taking) > 1:
+            self.broken(f"generations {sorted(taking)} take writes at once")
 
     @property
     def settled(self) -> bool:
