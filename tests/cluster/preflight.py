@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ _CAPABILITIES = {  # bits of linux/capability.h that a node cannot do without
 }
 _CGROUP_CONTROLLERS = {"cpu", "cpuset", "memory", "pids"}
 _IP_FREEBIND = 15  # of linux/in.h; Python does not name it
+_RELEASE_SECONDS = 5.0
+"""By then the ports of a process are free that was killed a moment ago."""
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
@@ -170,7 +173,9 @@ def _ports() -> Finding:
     if process.leaders():
         return Finding("ports", "the cluster's own processes have them")
     wanted = [(layout.NODE_IP, port) for port in layout.NODE_PORTS] + [("127.0.0.1", p) for p in layout.LOOPBACK_PORTS]
-    taken = [port for address, port in wanted if not _free(address, port)]
+    deadline = time.monotonic() + _RELEASE_SECONDS
+    while (taken := [port for address, port in wanted if not _free(address, port)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
     if taken:
         which = " or ".join(f"sport = :{port}" for port in taken)
         cure = f"stop what `ss -Hltnp '{which}'` shows"

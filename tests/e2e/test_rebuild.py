@@ -64,7 +64,7 @@ def _seed(space: Space) -> None:
 def _nothing_failed(traffic: Traffic) -> None:
     counts = traffic.ledger.counts
     assert counts.failed_searches == 0, traffic.ledger.failures[:5]
-    assert counts.failed_reads == 0
+    assert counts.failed_reads == 0, traffic.ledger.failures[:5]
 
 
 async def test_another_model_takes_over_while_clients_write_and_search(docs: Rebuilds) -> None:

@@ -35,6 +35,8 @@ DOCUMENTS_AT_ONCE = 128
 """Documents that come with a search, of all shards, or in one fetch."""
 UNASKED_BYTES = 16_384
 """What the documents of one of several shards may have in all to come with a search: most of them may be in vain."""
+MOST_WIDTH = 10_000
+"""Hits that a shard lists at most."""
 ROUNDS = 3
 """How often a search is begun again because hits were gone when their documents were fetched."""
 
@@ -78,12 +80,16 @@ class Hit(NamedTuple):
 
 
 class _Gone(Exception):
-    """Rows were gone when their documents were fetched. hits: what is left."""
+    """Rows were gone when their documents were fetched. hits: what is left. missing: of one search at most; deeper: whether
+    more lie behind what was found.
+    """
 
-    def __init__(self, hits: list[list[Hit]], failed: Mapping[int, str]) -> None:
+    def __init__(self, hits: list[list[Hit]], missing: int, failed: Mapping[int, str], *, deeper: bool) -> None:
         super().__init__()
         self.hits = hits
+        self.missing = missing
         self.failed = failed
+        self.deeper = deeper
 
 
 class Searcher:
@@ -185,9 +191,10 @@ class Searcher:
             include = Include(True, include.metadata, include.vector)
         documents = len(shards) * search.depth * len(asked)
         at_once = not search.hybrid and not include.vector and documents <= DOCUMENTS_AT_ONCE
+        spare = 0
         for round_ in range(ROUNDS):
             try:
-                return await self._round(pin, shards, asked, include, context, at_once=at_once)
+                return await self._round(pin, shards, asked, include, context, at_once=at_once, spare=spare)
             except ShardRefused as error:
                 if not at_once or error.code != TOO_LARGE:
                     raise
@@ -196,8 +203,9 @@ class Searcher:
                 if round_ == ROUNDS - 1 or context.deadline.passed:
                     raise
             except _Gone as gone:
-                if round_ > 0 or context.deadline.passed:
+                if round_ == ROUNDS - 1 or (round_ > 0 and not gone.deeper) or context.deadline.passed:
                     return gone.hits, gone.failed
+                spare = max(0, min(2 * (spare + gone.missing), MOST_WIDTH - search.width))
         raise ShardUnavailable([], "copies went away again and again between the search and its documents")
 
     async def _round(
@@ -209,15 +217,18 @@ class Searcher:
         context: SearchContext,
         *,
         at_once: bool,
+        spare: int,
     ) -> tuple[list[list[Hit]], Mapping[int, str]]:
+        """spare: so many hits more are looked for, in place of those that are gone: a copy lets go of them a little later."""
         search = asked[0].search
-        frames = _frames(asked, include, at_once=at_once, most_bytes=UNASKED_BYTES if len(shards) > 1 else None)
+        most_bytes = UNASKED_BYTES if len(shards) > 1 else None
+        frames = _frames(asked, include, search.width + spare, at_once=at_once, most_bytes=most_bytes)
         positions, strong = wanted(context.tokens, pin.number, pin.epoch) if context.tokens else ({}, False)
         question = Question(frames, search.strong or strong, positions)
         replies = await self._fanout.ask(
             shards, pin, lambda shard: question, range(len(shards)), context.deadline, partial=search.partial
         )
-        rankings = [_ranking(replies, one.search, index, len(asked)) for index, one in enumerate(asked)]
+        rankings = [_ranking(replies, one.search, index, len(asked), spare) for index, one in enumerate(asked)]
         documents, untold = _told(replies) if at_once else ({}, range(len(replies.replies)))
         if untold:
             documents |= await self._fetch(pin, shards, replies, untold, rankings, include, context)
@@ -225,8 +236,12 @@ class Searcher:
             [Hit(stored, one.score) for one in ranking if (stored := documents.get((one.source, one.row))) is not None]
             for ranking in rankings
         ]
-        if any(len(found) < len(ranking) for found, ranking in zip(hits, rankings, strict=True)):
-            raise _Gone(hits, replies.failed)
+        depth = search.depth
+        missing = max(min(depth, len(ranking)) - len(found) for found, ranking in zip(hits, rankings, strict=True))
+        hits = [found[:depth] for found in hits] if spare else hits
+        if missing > 0:
+            deeper = any(len(ranking) == depth + spare for ranking in rankings)
+            raise _Gone(hits, missing, replies.failed, deeper=deeper)
         return hits, replies.failed
 
     async def _fetch(
@@ -294,10 +309,10 @@ def _shape(search: Search) -> Any:
     return search.width, filter_, search.include, rerank, search.partial, search.strong, search.near, search.keywords is None
 
 
-def _frames(asked: Sequence[Asked], include: Include, *, at_once: bool, most_bytes: int | None) -> list[Frame]:
+def _frames(asked: Sequence[Asked], include: Include, width: int, *, at_once: bool, most_bytes: int | None) -> list[Frame]:
     """One of all vectors, then one for each text of keywords. most_bytes: of documents that come at once."""
     search = asked[0].search
-    head: dict[str, Any] = {"k": search.width, "documents": at_once}
+    head: dict[str, Any] = {"k": width, "documents": at_once}
     if at_once:
         head["include"] = include.head()
         if most_bytes is not None:
@@ -323,7 +338,7 @@ def _lists(answer: Answer, queries: int, query: int, source: int) -> tuple[int, 
     return source, rows, scores
 
 
-def _ranking(replies: Replies, search: Search, query: int, queries: int) -> list[Ranked]:
+def _ranking(replies: Replies, search: Search, query: int, queries: int, spare: int) -> list[Ranked]:
     lists = []
     if search.near:
         lists.append([_lists(reply.answers[0], queries, query, index) for index, reply in enumerate(replies.replies)])
@@ -331,8 +346,8 @@ def _ranking(replies: Replies, search: Search, query: int, queries: int) -> list
         frame = query + search.near
         lists.append([_lists(reply.answers[frame], 1, 0, index) for index, reply in enumerate(replies.replies)])
     if len(lists) == 1:
-        return best(lists[0], search.depth)
-    return fused([best(one, search.width) for one in lists], search.depth)
+        return best(lists[0], search.depth + spare)
+    return fused([best(one, search.width + spare) for one in lists], search.depth + spare)
 
 
 def _told(replies: Replies) -> tuple[dict[tuple[int, int], Stored | None], list[int]]:
