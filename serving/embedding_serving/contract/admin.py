@@ -90,6 +90,8 @@ class FeedSource(Frozen):
 
     `with_vectors`: take the source's vectors along (a copy of the same vector space) instead of embedding texts;
     otherwise `encoder` is the base URL of what makes vectors of the reader's own space.
+    `donors`: frame servers of a generation that has vectors of the reader's space, `name:port` by shard: asked for those of
+    texts that are the same there, before the encoder is.
     `position`: where to begin in a feed that was not followed before. `consumer` and `nonce`: of the lease that the source
     has opened for this reader at that position; absent where the reader opens one itself, at 0.
     """
@@ -102,6 +104,7 @@ class FeedSource(Frozen):
     with_vectors: bool = False
     position: int = Field(default=0, ge=0)
     encoder: str | None = None
+    donors: tuple[str, ...] = ()
     consumer: str | None = None
     nonce: str | None = None
 
@@ -174,6 +177,7 @@ class SourceState(Frozen):
     history: str
     host: str
     encoder: str | None = Field(default=None, description="What its texts are embedded by; absent = vectors are taken along.")
+    donors: tuple[str, ...] = ()
     cursor: int
     behind: int | None = Field(default=None, description="Rows that the source had beyond the cursor when last asked.")
     idle_seconds: float = Field(default=0.0, description="How long the cursor has stood though there may be more to read.")
@@ -196,9 +200,12 @@ class FailedDocument(Frozen):
 
 
 class BuildState(Frozen):
-    """A shard that embeds what it reads. rows_per_second: over the last half minute; rows and tokens since it started."""
+    """A shard that embeds what it reads. rows_per_second: over the last half minute; rows, reused ones (of a donor, not among
+    rows) and tokens since it started.
+    """
 
     rows: int = 0
+    reused: int = 0
     tokens: int = 0
     rows_per_second: float = 0.0
     pace: float | None = Field(default=None, description="What Pace said last.")

@@ -135,6 +135,11 @@ class Route(Frozen):
         default={}, description="Annotations that would ask for the same again, by name: the value that was acted upon."
     )
     timetable: Timetable | None = None
+    donor: GenerationRoute | None = Field(
+        default=None,
+        description="Given up before it ever took a write, with vectors of the space of what is built next: read for those "
+        "alone, never for documents. It takes nothing more, and no gateway asks it.",
+    )
     sources: tuple[ShardPosition, ...] = ()
     targets: tuple[ShardPosition, ...] = ()
     since: str = Field(default="", description="When the writer became active, RFC 3339.")
@@ -145,6 +150,11 @@ class Route(Frozen):
             if one.generation == number:
                 return one
         raise KeyError(number)
+
+    @property
+    def standing(self) -> tuple[GenerationRoute, ...]:
+        """All whose shards are to be there."""
+        return self.generations if self.donor is None else (*self.generations, self.donor)
 
     @property
     def active(self) -> GenerationRoute:

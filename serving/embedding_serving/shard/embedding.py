@@ -43,6 +43,8 @@ Outcome = Vectors | str
 """A vector, float32 [dimensions], or why there is none."""
 Known = Mapping[str, tuple[str, bytes]]
 """Text and vector by id of documents that are here."""
+Donated = Callable[[Sequence[str], Mapping[str, str]], Awaitable[Mapping[str, bytes]]]
+"""From the addresses of a donor's shards and texts by id: the vectors, float32 as bytes, of those that it has embedded."""
 
 
 class NotNow(Exception):
@@ -82,6 +84,7 @@ class Progress:
 
     clock: Callable[[], float] = time.monotonic
     rows: int = 0
+    reused: int = 0
     tokens: int = 0
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
 
@@ -103,19 +106,23 @@ class Progress:
 
 
 class Embedding:
-    """known: of documents that are here already. failures: of documents here without a vector."""
+    """known: of documents that are here already. donated: of those that a donor has. failures: of documents here without a
+    vector.
+    """
 
     def __init__(
         self,
         identity: Identity,
         encode: Encode,
         known: Callable[[Sequence[str]], Awaitable[Known]],
+        donated: Donated,
         failures: Callable[[int], Sequence[tuple[str, str]]],
     ) -> None:
         self.pace = Pace()
         self._cosine = identity.distance is Distance.COSINE
         self._encode = encode
         self._known = known
+        self._donated = donated
         self._failures = failures
         self._window = asyncio.Semaphore(WINDOW_PIECES)
         self._progress = Progress()
@@ -126,6 +133,7 @@ class Embedding:
         paused = PAUSED if self.pace.rows_per_second == 0 else None
         return BuildState(
             rows=self._progress.rows,
+            reused=self._progress.reused,
             tokens=self._progress.tokens,
             rows_per_second=self._progress.rows_per_second,
             pace=self.pace.rows_per_second,
@@ -135,12 +143,12 @@ class Embedding:
 
     @property
     def has_begun(self) -> bool:
-        return self._progress.rows > 0
+        return self._progress.rows + self._progress.reused > 0
 
     async def pieces(self, source: Source, page: Page) -> AsyncIterator[Piece]:
         """The page, cut where a piece has as many rows to embed as pace and encoder take at once."""
         known = await self._known([row.id for row in page.rows if not row.deleted])
-        rows = [_settled(row, known) for row in page.rows]
+        rows = await self._reused(source.donors, [_settled(row, known) for row in page.rows])
         at, cursor = 0, page.cursor
         while True:
             todo = sum(_is_open(row) for row in rows[at:])
@@ -160,6 +168,15 @@ class Embedding:
             if upto == page.upto:
                 return
             at, cursor = stop, upto
+
+    async def _reused(self, donors: Sequence[str], rows: list[FeedRow]) -> list[FeedRow]:
+        """The rows, with the vectors of those that a donor has embedded already."""
+        texts = {row.id: row.text or "" for row in rows if _is_open(row)}
+        if not (donors and texts):
+            return rows
+        vectors = await self._donated(donors, texts)
+        self._progress.reused += len(vectors)
+        return [replace(row, vector=vectors[row.id]) if row.id in vectors else row for row in rows]
 
     def _closing(self, filling: asyncio.Future[Page]) -> Callable[[], None]:
         def close() -> None:

@@ -1,6 +1,7 @@
 """A feed over frames: how a page travels, and the connection of a follower to its source."""
 
-from collections.abc import AsyncIterator, Mapping
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -58,6 +59,27 @@ def decode_page(head: Mapping[str, Any], tail: memoryview) -> Page:
     return Page(head["history"], head["cursor"], head["upto"], head["position"], rows, requests)
 
 
+def text_digest(text: str) -> str:
+    """What tells that a text here and one there are the same."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def encode_embedded(found: Mapping[str, tuple[str, bytes]]) -> tuple[dict[str, Any], tuple[bytes, bytes]]:
+    """Head and tail of the answer to `embedded`, from text and vector by id; texts travel as digests."""
+    body = orjson.dumps([[id_, text_digest(text)] for id_, (text, _) in found.items()])
+    return {"body_bytes": len(body)}, (body, b"".join(vector for _, vector in found.values()))
+
+
+def decode_embedded(head: Mapping[str, Any], tail: memoryview, vector_bytes: int) -> dict[str, tuple[str, bytes]]:
+    """Digest and vector by id. Raises KeyError, TypeError, ValueError where it is no such answer."""
+    at = int(head["body_bytes"])
+    told: list[tuple[str, str]] = orjson.loads(tail[:at])
+    if len(tail) != at + len(told) * vector_bytes:
+        raise ValueError(f"{len(tail) - at} bytes of vectors for {len(told)} documents")
+    starts = range(at, len(tail), vector_bytes)
+    return {id_: (digest, bytes(tail[start : start + vector_bytes])) for (id_, digest), start in zip(told, starts, strict=True)}
+
+
 class WireFeed:
     """A source at the other end of a connection."""
 
@@ -74,6 +96,7 @@ class WireFeed:
             mode=Mode(said["mode"]),
             position=said["position"],
         )
+        self._vector_bytes = 4 * int(said["dimensions"])
 
     async def lease(self, lease: Lease) -> int:
         answer = await self._call(
@@ -102,6 +125,14 @@ class WireFeed:
             return decode_page(answer.head, answer.tail)
         except (KeyError, TypeError, ValueError) as error:
             raise Unreachable(f"the source sent no page: {error}") from error
+
+    async def embedded(self, fingerprint: str, ids: Sequence[str], timeout: float) -> dict[str, tuple[str, bytes]]:
+        """Digest of the text and vector of those of the documents that are embedded there. Raises Refused, Unreachable."""
+        answer = await self._call({"op": "embedded", "f": fingerprint, "ids": list(ids)}, timeout)
+        try:
+            return decode_embedded(answer.head, answer.tail, self._vector_bytes)
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unreachable(f"no vectors were sent: {error}") from error
 
     async def _call(self, head: Mapping[str, Any], timeout: float) -> Answer:
         try:

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from ..wire.calls import Call, Reply
 from . import heads
-from .feed import encode_page
+from .feed import encode_embedded, encode_page
 from .heads import checked
+from .store.protocol import check_vectors
 from .store.records import Lease, Page
 from .store.store import Store
 from .watermark import Watermark
@@ -44,6 +45,13 @@ class FeedServer:
         head, tail = await self._run(partial(encode_page, page))
         protocol = self._store.state.protocol
         return Reply(head | {"epoch": protocol.epoch, "mode": protocol.mode, "more": page.upto < page.position}, tail)
+
+    async def embedded(self, call: Call) -> Reply:
+        """Vectors of documents that are embedded here, whoever takes the writes: a vector is true of its text for ever."""
+        asked = checked(heads.Embedded, call)
+        check_vectors(self._store.state, asked.f)
+        found = await self._run(partial(self._store.reader.embedded, asked.ids))
+        return Reply(*await self._run(partial(encode_embedded, found)))
 
     async def _page(self, head: heads.Pull) -> Page:
         pull = partial(

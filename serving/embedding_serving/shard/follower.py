@@ -76,6 +76,7 @@ class Follower:
                 history=source.history,
                 host=source.host,
                 encoder=source.encoder,
+                donors=source.donors,
                 cursor=source.cursor,
                 behind=self._behind(source),
                 idle_seconds=self._idle_seconds(source.reading),

@@ -12,6 +12,7 @@ MAX_QUERIES = 1_024
 MAX_IDS = 10_000
 MAX_CHANGES = 4_096
 MAX_PAGE_ROWS = 10_000
+MAX_EMBEDDED_IDS = 1_000
 MAX_WAIT_MS = 30_000
 
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -146,6 +147,13 @@ class Pull(_Strict):
     with_vectors: bool = False
     limit: int = Field(default=500, ge=1, le=MAX_PAGE_ROWS)
     wait_ms: int = Field(default=0, ge=0, le=MAX_WAIT_MS)
+
+
+class Embedded(_Strict):
+    """f: the vector space that the caller has use for."""
+
+    f: str
+    ids: list[str] = Field(max_length=MAX_EMBEDDED_IDS)
 
 
 def checked(model: type[Checked], call: Call) -> Checked:

@@ -114,6 +114,9 @@ def _build(info: ShardInfo) -> Iterable[Metric]:
     if build is None:
         return
     yield CounterMetricFamily("embedding_rebuild_rows", "Rows embedded by this shard for its own generation", value=build.rows)
+    yield CounterMetricFamily(
+        "embedding_rebuild_reused_rows", "Rows whose vector a generation had that was given up", value=build.reused
+    )
     yield GaugeMetricFamily(
         "embedding_rebuild_rows_per_second", "Rows embedded, over the last half minute", value=build.rows_per_second
     )

@@ -17,6 +17,7 @@ from ..filters import FilterError
 from ..wire.calls import Call, Handler, Reply
 from ..wire.errors import BAD_REQUEST, INTERNAL, WireError
 from .ann.index import VectorIndex
+from .donors import Donors
 from .embedding import Embedding
 from .encoder import EncoderCalls
 from .feed import connect
@@ -66,12 +67,14 @@ class ShardService:
         self._searches = ThreadPoolExecutor(threads, thread_name_prefix="search")
         self._feeds = ThreadPoolExecutor(FEED_THREADS, thread_name_prefix="feed")
         self._encoder = EncoderCalls(store.state.identity)
-        self._embedding = Embedding(store.state.identity, self._encoder, self._embedded, store.reader.failures)
+        ours, connected = IndexName(settings.namespace, settings.index), partial(connect, peer=settings.pod)
+        donors = Donors(store.state.identity, ours, connected)
+        self._embedding = Embedding(store.state.identity, self._encoder, self._embedded, donors, store.reader.failures)
         self._follower = Follower(
             store,
             settings.pod,
-            IndexName(settings.namespace, settings.index),
-            partial(connect, peer=settings.pod),
+            ours,
+            connected,
             self._embedding.pieces,
             None if self.is_writer else _host(settings),
         )
@@ -161,6 +164,7 @@ class ShardService:
             "delete_by_filter": self._writes.delete_by_filter,
             "pull": self._feed.pull,
             "lease": self._feed.lease,
+            "embedded": self._feed.embedded,
         }
         return {"hello": self.hello} | {op: self._guarded(handler) for op, handler in handlers.items()}
 

@@ -1,8 +1,8 @@
 """Pages of texts into pages of vectors: what is asked of the encoder, and what becomes of texts that have no vector."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -60,16 +60,25 @@ def page(rows: Sequence[FeedRow], upto: int | None = None, requests: Sequence[Fe
     return Page("h", 0, end, end, rows, requests)
 
 
-def made(encoder: Encoder, known: Known | None = None, distance: Distance = Distance.DOT) -> Embedding:
+def made(
+    encoder: Encoder,
+    known: Known | None = None,
+    distance: Distance = Distance.DOT,
+    donated: Mapping[str, bytes] | None = None,
+) -> Embedding:
     async def look(ids: Sequence[str]) -> Known:
         return {id_: one for id_, one in (known or {}).items() if id_ in ids}
 
-    return Embedding(Identity(2, 0, 1, "f", 3, distance), encoder, look, lambda _: [])
+    async def ask(hosts: Sequence[str], texts: Mapping[str, str]) -> Mapping[str, bytes]:
+        assert list(hosts) == ["donor:1"]
+        return {id_: vector for id_, vector in (donated or {}).items() if id_ in texts}
+
+    return Embedding(Identity(2, 0, 1, "f", 3, distance), encoder, look, ask, lambda _: [])
 
 
-async def filled(one: Embedding, read: Page) -> list[Page]:
+async def filled(one: Embedding, read: Page, source: Source = SOURCE) -> list[Page]:
     pages = []
-    async for piece in one.pieces(SOURCE, read):
+    async for piece in one.pieces(source, read):
         pages.append(await piece.filled)
         piece.close()
     return pages
@@ -120,6 +129,25 @@ async def test_the_text_that_was_embedded_here_before_is_not_embedded_again() ->
     assert encoder.asked == [["new"]]
     assert rows_of(pages)["d1"].vector == b"known"
     assert rows_of(pages)["d2"].vector == np.asarray([3, 3, 3], np.float32).tobytes()
+
+
+async def test_what_a_donor_has_is_not_embedded_again_and_counted_apart() -> None:
+    encoder = Encoder()
+    one = made(encoder, {"d1": ("text 1", b"known")}, donated={"d1": b"not asked for", "d2": b"given", "d4": b"not needed"})
+    rows = [row(1), row(2), row(3), row(4, deleted=True)]
+    found = rows_of(await filled(one, page(rows), replace(SOURCE, donors=("donor:1",))))
+    assert encoder.asked == [["text 3"]]
+    assert (found["d1"].vector, found["d2"].vector, found["d4"].vector) == (b"known", b"given", None)
+    assert (one.state().reused, one.state().rows) == (1, 1)
+
+
+async def test_what_a_donor_has_is_taken_while_nothing_is_to_be_embedded() -> None:
+    encoder = Encoder()
+    one = made(encoder, donated={"d1": b"given"})
+    one.pace.tell(0)
+    (only,) = await filled(one, page([row(1)]), replace(SOURCE, donors=("donor:1",)))
+    assert rows_of([only])["d1"].vector == b"given"
+    assert not encoder.asked
 
 
 async def test_texts_that_have_no_vector_are_kept_with_the_reason_and_the_others_have_theirs() -> None:

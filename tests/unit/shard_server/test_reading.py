@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,8 +143,11 @@ async def test_the_encoder_has_the_next_texts_before_it_is_done_with_these(
     async def nothing(ids: Sequence[str]) -> Known:
         return {}
 
+    async def nobody(hosts: Sequence[str], texts: Mapping[str, str]) -> Mapping[str, bytes]:
+        return {}
+
     feed = Feed(end=21)
-    one = Embedding(Identity(2, 0, 1, "f2", 4), encode, nothing, lambda _: [])
+    one = Embedding(Identity(2, 0, 1, "f2", 4), encode, nothing, nobody, lambda _: [])
     async with following(tmp_path, feed, one.pieces) as (_, store):
         await until(lambda: cursor(store)() == 21)
         assert len(store.reader.live_rows(0)) == 21

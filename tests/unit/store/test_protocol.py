@@ -1,5 +1,7 @@
 """The shard's answers to the operator: PROTOCOL's table of messages, one row a test."""
 
+from dataclasses import replace
+
 import pytest
 
 from embedding_serving.contract.admin import (
@@ -211,16 +213,26 @@ def test_a_reading_that_is_over_does_not_begin_another_one_again() -> None:
     assert protocol.restart(before, 0, "of before") == before
 
 
-async def test_a_source_outlives_a_restart_with_encoder_and_lease(make) -> None:  # type: ignore[no-untyped-def]
+async def test_a_source_outlives_a_restart_with_encoder_donors_and_lease(make) -> None:  # type: ignore[no-untyped-def]
     shard: Shard = make()
     source = FeedSource(
-        shard=0, history="green", host="x:1", position=7, consumer="reverse-0", nonce="r1", encoder="http://encoder"
-    )
+        shard=0, history="green", host="x:1", position=7, consumer="reverse-0", nonce="r1", encoder="http://encoder",
+        donors=("y:1", "z:1"),
+    )  # fmt: skip
     await shard.store.command(Follow(epoch=1, history=shard.store.state.protocol.history, sources=(source,)))
     before = shard.store.state.sources
     shard.reopen()
     assert shard.store.state.sources == before
     assert (before[0].encoder, before[0].consumer, before[0].given) == ("http://encoder", "reverse-0", "r1")
+    assert before[0].donors == ("y:1", "z:1")
+    await shard.store.command(
+        Follow(
+            epoch=1,
+            history=shard.store.state.protocol.history,
+            sources=(source.model_copy(update={"donors": (), "position": 0}),),
+        )
+    )
+    assert shard.store.state.sources == (replace(before[0], donors=()),), "a donor that is gone costs no progress"
 
 
 async def test_a_lease_that_prepare_opens_anew_is_not_the_one_before(make) -> None:  # type: ignore[no-untyped-def]

@@ -283,5 +283,5 @@ async def test_a_file_of_an_older_format_is_refused_by_name(shard: Shard) -> Non
     shard.store.close()
     with closing(sqlite3.connect(shard.store.path)) as db:
         db.execute("PRAGMA user_version = 2")
-    with pytest.raises(StoreError, match="format 2 and this version reads 3"):
+    with pytest.raises(StoreError, match="format 2 and this version reads 4"):
         Store.open(shard.directory, IDENTITY)

@@ -78,14 +78,20 @@ def check_read(state: State, generation: int, fingerprint: str, *, writer: bool,
         raise Refused(Refusal.CLOSED, "this shard is not admitted by the operator")
 
 
+def check_vectors(state: State, fingerprint: str) -> None:
+    """Raises Refused where the vectors here are of another space. Neither mode nor history matter to a vector."""
+    identity = state.identity
+    if fingerprint != identity.fingerprint:
+        raise Refused(Refusal.WRONG_FINGERPRINT, f"this shard holds vectors of {identity.fingerprint}, not of {fingerprint}")
+
+
 def _check_space(state: State, generation: int, fingerprint: str, *, is_next: bool = False) -> None:
     known, identity = state.protocol, state.identity
     if known.retired is not None and not is_next:
         raise Refused(Refusal.MOVED, f"generation {identity.generation} is retired", known.retired)
     if generation != identity.generation:
         raise Refused(Refusal.WRONG_GENERATION, f"this shard is of generation {identity.generation}, not {generation}")
-    if fingerprint != identity.fingerprint:
-        raise Refused(Refusal.WRONG_FINGERPRINT, f"this shard holds vectors of {identity.fingerprint}, not of {fingerprint}")
+    check_vectors(state, fingerprint)
 
 
 def _fence(state: State, message: Fence) -> tuple[State, Answer]:
@@ -236,6 +242,7 @@ def _source(state: State, known: Source | None, wanted: FeedSource) -> Source:
             upper=wanted.upper,
             with_vectors=wanted.with_vectors,
             encoder=wanted.encoder,
+            donors=wanted.donors,
             consumer=wanted.consumer if is_new else known.consumer,
             nonce=wanted.nonce if is_new and wanted.nonce else known.nonce,
             given=wanted.nonce if is_new else known.given,
@@ -253,6 +260,7 @@ def _source(state: State, known: Source | None, wanted: FeedSource) -> Source:
         resync_from=state.position if outdated else None,
         complete=known is not None and known.complete and outdated,
         encoder=wanted.encoder,
+        donors=wanted.donors,
         consumer=wanted.consumer,
         given=wanted.nonce,
     )

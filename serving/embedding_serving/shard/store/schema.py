@@ -11,7 +11,7 @@ from pathlib import Path
 from ...filters import keywords
 from .records import StoreCorrupt, StoreError
 
-FORMAT = 3
+FORMAT = 4
 FILE = "store.sqlite"
 CHECKED_AT_OPEN_BYTES = 256 << 20
 """A larger file is checked beside the serving, not before it."""
@@ -46,7 +46,7 @@ CREATE TABLE leases (consumer TEXT PRIMARY KEY, nonce TEXT NOT NULL, position IN
 CREATE TABLE sources (
   shard INTEGER PRIMARY KEY, history TEXT NOT NULL, host TEXT NOT NULL, lower TEXT NOT NULL, upper TEXT NOT NULL,
   with_vectors INTEGER NOT NULL, nonce TEXT NOT NULL, cursor INTEGER NOT NULL, resync_from INTEGER,
-  complete INTEGER NOT NULL, encoder TEXT, consumer TEXT, given TEXT
+  complete INTEGER NOT NULL, encoder TEXT, consumer TEXT, given TEXT, donors TEXT NOT NULL
 );
 """
 

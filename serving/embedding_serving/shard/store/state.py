@@ -12,7 +12,7 @@ from .records import Identity, WrongIdentity
 _PROTOCOL = "protocol"
 _COUNTERS = "counters"
 _IDENTITY = "identity"
-_PUT_SOURCE = "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_SOURCE = "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 DIGEST_MODULUS = 1 << 128
 
 
@@ -70,8 +70,9 @@ class Counters(Frozen):
 class Source:
     """A feed that is followed. resync_from: rows up to this number that come from it are older than its history.
 
-    encoder: what makes the vectors of its rows, where they are not taken along. consumer: name of the lease there; None =
-    this pod's own. given: the nonce that the operator named; another one is in use once the feed was read again from 0.
+    encoder: what makes the vectors of its rows, where they are not taken along; donors: what has some of them. consumer:
+    name of the lease there; None = this pod's own. given: the nonce that the operator named; another one is in use once
+    the feed was read again from 0.
     complete: it was read to its end once, so that what is here is a state that the source was in (or, while it is read
     again, that its predecessor was in).
     """
@@ -89,6 +90,7 @@ class Source:
     encoder: str | None = None
     consumer: str | None = None
     given: str | None = None
+    donors: tuple[str, ...] = ()
 
     @property
     def reading(self) -> "Source":
@@ -128,7 +130,7 @@ def load(connection: sqlite3.Connection, identity: Identity) -> State:
         )
     sources = connection.execute(
         "SELECT shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete, encoder, consumer, "
-        "given FROM sources ORDER BY shard"
+        "given, donors FROM sources ORDER BY shard"
     )
     leases = connection.execute("SELECT consumer, nonce, position FROM leases")
     return State(
@@ -178,8 +180,9 @@ def _identity_text(identity: Identity) -> str:
 
 
 def _source(row: tuple[Any, ...]) -> Source:
-    shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete, *lease = row
+    shard, history, host, lower, upper, with_vectors, nonce, cursor, resync_from, complete, *lease, donors = row
     flags = bool(with_vectors), bool(complete)
+    lease.append(tuple(donors.split()))
     return Source(shard, history, host, int(lower), int(upper), flags[0], nonce, cursor, resync_from, flags[1], *lease)
 
 
@@ -198,4 +201,5 @@ def _columns(source: Source) -> tuple[Any, ...]:
         source.encoder,
         source.consumer,
         source.given,
+        " ".join(source.donors),
     )
