@@ -301,6 +301,7 @@ def test_golden_queries_with_unknown_ids_decide_nothing(docs: Rebuilds) -> None:
     docs.change(rebuild={"prePromotionAnalysis": {"goldenQueries": None}})
     docs.wait_phase(Phase.STABLE, Phase.OBSERVING, writer=before.next_generation, seconds=180)
     _serves(docs, before.next_generation)
+    docs.wait_heard(before.next_generation)
 
 
 def test_annotations_that_name_nothing_change_nothing(docs: Rebuilds) -> None:

@@ -105,7 +105,7 @@ def _route(s: IndexSnapshot, generations: tuple[GenerationRoute, ...], resume: P
     return Route(
         index=s.metadata.name,
         namespace=s.metadata.namespace,
-        seq=1,
+        seq=_first_seq(s),
         epoch=max((info.epoch for info in s.infos.values()), default=0) + 1,
         phase=Phase.REOPENING,
         resume=resume,
@@ -117,6 +117,14 @@ def _route(s: IndexSnapshot, generations: tuple[GenerationRoute, ...], resume: P
         rebuild=record if other else None,
         since=timestamp(s.now),
     )
+
+
+def _first_seq(s: IndexSnapshot) -> int:
+    """Above that of every route that this index had: gateways that know one take none below it, MOVED from a shard neither.
+
+    Milliseconds since 1970, of which no route changes so often.
+    """
+    return max(int(s.now.timestamp() * 1_000), *(info.seq + 1 for info in s.gateways if info.seq), 1)
 
 
 def new_rebuild_id(uid: str, generation: int) -> str:

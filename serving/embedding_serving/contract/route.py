@@ -116,7 +116,9 @@ class GenerationRoute(Frozen):
 
 
 class Route(Frozen):
-    """seq counts changes; a receiver takes only a higher one. epoch numbers who may take writes."""
+    """seq counts changes, from the time at which the route was made; a receiver takes only a higher one. epoch numbers who
+    may take writes.
+    """
 
     index: str
     namespace: str

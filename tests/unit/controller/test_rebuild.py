@@ -311,9 +311,12 @@ def test_a_lost_route_is_made_again_for_the_generation_that_takes_writes(world: 
 
 
 def test_a_route_lost_after_the_switch_keeps_the_way_back(world: IndexWorld) -> None:
+    """And is newer than the lost one: a gateway that knows that one takes no older."""
     rebuild(world)
+    known = world.route.seq
     world.kube.remove(CONFIG_MAP, "t", "docs-route")
     world.settle(looks=80)
+    assert world.route.seq > known
     assert (world.route.writer, world.route.other, world.route.phase) == (2, 1, Phase.OBSERVING)
 
 
