@@ -14,9 +14,14 @@ from .estimate import Estimate, estimate
 from .generation import Space, differences, draft, inputs, new_rebuild_id, wanted_space
 from .preflight import shortage
 from .schedule import timetable
+from .shard_trouble import is_missing
 from .shards import ShardWorld, shards_of
 from .snapshot import IndexSnapshot
 from .wish import Promotion, Wish
+from .world import moment
+
+CRAMPED = timedelta(minutes=5)
+"""For pods and volumes to come, nodes for them included; after this a donor may be what is in their way."""
 
 
 def wish_of(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...], gate: Verdict | None) -> Wish:
@@ -54,6 +59,7 @@ def wish_of(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...], gate
         leaving=s.leaving,
         loss_accepted=loss_accepted(s, route),
         unheard=_unheard(s, route),
+        cramped=_is_cramped(s, route),
         leftovers=leftovers(s),
         running=_running(s),
     )
@@ -95,6 +101,13 @@ def _pace(s: IndexSnapshot, route: Route) -> float | None:
     bound = s.index.spec.rebuild.max_search_latency_p99_milliseconds
     builds = [info.build for info in s.infos.values() if info.build and info.generation == route.other]
     return pace(bound, s.gateways, builds)
+
+
+def _is_cramped(s: IndexSnapshot, route: Route) -> bool:
+    if route.phase is not Phase.BUILDING or route.other is None or route.rebuild is None:
+        return False
+    begun = moment(route.rebuild.started) or s.now
+    return any(is_missing(s, shard, begun, CRAMPED) for shard in shards_of(s, route.generation(route.other)))
 
 
 def is_paused(s: IndexSnapshot, route: Route) -> bool:

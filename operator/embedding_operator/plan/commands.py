@@ -1,6 +1,6 @@
 """What shards are told in a phase, and what their answers amount to. All of it can be repeated."""
 
-from embedding_serving.contract.admin import Message, Mode, Pace, Readmit, Release, Retire, ShardInfo, reverse_consumer
+from embedding_serving.contract.admin import Follow, Message, Mode, Pace, Readmit, Release, Retire, ShardInfo, reverse_consumer
 from embedding_serving.contract.route import Phase, ShardPosition
 
 from .following import MOST_BEHIND, behind
@@ -24,6 +24,18 @@ def follows(w: World) -> list[Command]:
             found.append(order)
             busy += not started
     return found
+
+
+def stills(w: World) -> list[Command]:
+    """What was given up and gives its vectors on reads nothing more."""
+    donor = w.route.donor
+    if donor is None:
+        return []
+    return [
+        (reader.copy, message(Follow, w, reader.copy, sources=()))
+        for reader in w.readers_of(donor)
+        if reader.copy and reader.copy.info.sources and reader.copy.info.mode is not Mode.OPEN
+    ]
 
 
 def paces(w: World) -> list[Command]:
@@ -50,13 +62,16 @@ def readmissions(w: World) -> list[Command]:
 
 
 def releases(w: World) -> list[Command]:
-    """Leases of generations that are gone or go: what they have not read may be purged. Copies' own are not meant."""
+    """Leases of generations that are gone or go, or read no more: what they have not read may be purged. Copies' own are not
+    meant.
+    """
+    standing = _readers_of(w) | _not_still(w)
     return [
         (shard.writer, message(Release, w, shard.writer, consumer=lease.consumer))
         for shard in w.writers
         if shard.writer and shard.writer.info.mode is Mode.OPEN
         for lease in shard.writer.info.followers
-        if not (lease.consumer.startswith(f"{shard.name}-") or lease.consumer in _readers_of(w))
+        if not (lease.consumer.startswith(f"{shard.name}-") or lease.consumer in standing)
     ]
 
 
@@ -66,6 +81,13 @@ def _readers_of(w: World) -> frozenset[str]:
         return frozenset()
     shards = w.shards.get(w.other.generation, ())
     return frozenset(f"{shard.name}-0" for shard in shards) | {reverse_consumer(shard.number) for shard in shards}
+
+
+def _not_still(w: World) -> frozenset[str]:
+    """Names in leases of a donor that reads on, or may: one without its lease would begin at 0."""
+    donor = w.route.donor
+    readers = w.readers_of(donor) if donor else ()
+    return frozenset(f"{one.shard.name}-0" for one in readers if one.info is None or one.info.sources)
 
 
 def message(kind: type[Message], w: World, copy: Copy, **more: object) -> Message:

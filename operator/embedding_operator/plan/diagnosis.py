@@ -10,6 +10,7 @@ from ..build.embed_pod import COPY, EMBED, PREPARE
 from ..resources import Manifest
 
 INSUFFICIENT_GPU = "InsufficientGPU"
+NO_ROOM = "InsufficientResources"
 FINISHED = ("Failed", "Succeeded")
 """Phases of pods that are left over, such as evicted ones: another pod has taken their place."""
 IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})

@@ -52,11 +52,12 @@ def estimate(active: Iterable[ShardWorld], *, embeds: bool, size: str, volumes: 
 def corrected(before: Estimate, builds: Sequence[BuildState], total_documents: int) -> Estimate:
     """By what was seen while it is built: tokens of a document, where the encoder counts them, and documents of a second."""
     rows, tokens = sum(one.rows for one in builds), sum(one.tokens for one in builds)
+    embedded = max(0, total_documents - sum(one.reused for one in builds))
     rate = sum(one.rows_per_second for one in builds)
     return Estimate(
         documents=before.documents,
-        tokens=round_off(tokens * total_documents // rows) if rows and tokens else before.tokens,
-        seconds=round_off(round(total_documents / rate)) if rate else before.seconds,
+        tokens=round_off(tokens * embedded // rows) if rows and tokens else before.tokens,
+        seconds=round_off(round(embedded / rate)) if rate else before.seconds,
         storage=before.storage,
     )
 

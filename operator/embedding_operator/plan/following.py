@@ -52,6 +52,8 @@ class Feeds:
     """(shard, history) of the readers for whom leases were opened."""
     encoder: str | None = None
     """What embeds for the readers, where it is not what serves their model."""
+    donor: GenerationRoute | None = None
+    """What has vectors of the readers' space."""
 
     def of(self, reader: Reader) -> tuple[FeedSource, ...]:
         """What this reader pulls: every shard whose part of the ring meets its own."""
@@ -60,6 +62,7 @@ class Feeds:
             return ()
         lower, upper = ring_range(reader.shard.number, mine.shards)
         same_space = mine.fingerprint == self.generation.fingerprint
+        donor = None if same_space else self.donor
         leased = (reader.shard.number, info.history) in self.leased
         begins = {(start.shard, start.history): start.position for start in self.starts}
         found = []
@@ -75,6 +78,7 @@ class Feeds:
                     upper=upper,
                     with_vectors=same_space,
                     encoder=None if same_space else self.encoder or mine.encoder,
+                    donors=tuple(address(donor, one) for one in range(donor.shards)) if donor else (),
                     position=start or 0,
                     consumer=None if start is None else reverse_consumer(reader.shard.number),
                     nonce=None if start is None else self.lease_nonce,
@@ -89,8 +93,8 @@ class Feeds:
         if copy is None or copy.info.mode is Mode.OPEN or copy.info.epoch > epoch or not known_all:
             return None
         wanted = self.of(reader)
-        known = {(source.shard, source.history, source.host, source.encoder) for source in copy.info.sources}
-        asked = {(feed.shard, feed.history, feed.host, feed.encoder) for feed in wanted}
+        known = {(one.shard, one.history, one.host, one.encoder, one.donors) for one in copy.info.sources}
+        asked = {(feed.shard, feed.history, feed.host, feed.encoder, feed.donors) for feed in wanted}
         if copy.info.epoch == epoch and known == asked:
             return None
         return copy, Follow(epoch=epoch, history=copy.info.history, rebuild_id=rebuild_id, sources=wanted)

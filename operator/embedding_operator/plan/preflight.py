@@ -13,7 +13,7 @@ from ..build import encoders
 from ..build import vector_index as build
 from ..build.vector_index import Volume
 from ..resources import Manifest
-from .diagnosis import Finding
+from .diagnosis import NO_ROOM, Finding
 from .snapshot import IndexSnapshot
 
 CLASS = ".storageclass.storage.k8s.io/"
@@ -39,7 +39,7 @@ def _unknown_class(s: IndexSnapshot) -> Finding | None:
     text = (
         f"spec.storage.storageClassName is {name}, and there is no such StorageClass: create it, or name one of kubectl get sc"
     )
-    return Finding("InsufficientResources", text, stalled=False)
+    return Finding(NO_ROOM, text, stalled=False)
 
 
 def _over_quota(s: IndexSnapshot, planned: GenerationRoute) -> Iterator[Finding]:
@@ -59,7 +59,7 @@ def _over_quota(s: IndexSnapshot, planned: GenerationRoute) -> Iterator[Finding]
                     f"generation {planned.generation} needs {_as(hard, wanted)} of {name} beside the one that serves, and "
                     f"{title} has {_as(hard, left)} of {hard} left: raise it, or lower {field}"
                 )
-                yield Finding("InsufficientResources", text, stalled=False)
+                yield Finding(NO_ROOM, text, stalled=False)
 
 
 def needs(s: IndexSnapshot, planned: GenerationRoute) -> Mapping[str, Decimal]:

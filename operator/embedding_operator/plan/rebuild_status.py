@@ -140,7 +140,8 @@ def up_to_date(building: Building, name: str) -> Condition:
         case "Aborting" | "Collecting":
             return Condition("UpToDate", "False", "Rebuilding", f"{serving}, and what is not needed any more is removed")
     if building.phase in (CATCHING_UP, VERIFYING):
-        text = f"{serving} while generation {number} is built beside it{detail}. Why: {causes}"
+        reused = f" and takes the vectors of generation {route.donor.generation}" if route.donor else ""
+        text = f"{serving} while generation {number} is built beside it{reused}{detail}. Why: {causes}"
         return Condition("UpToDate", "False", "Rebuilding", text)
     return Condition("UpToDate", "False", "Rebuilding", f"generation {number}: {building.phase}{detail}")
 
@@ -196,6 +197,9 @@ def events(before: Route | None, after: Route) -> list[EventIntent]:
     if before is None or before.phase is after.phase:
         return []
     number, other = after.writer, after.other
+    if after.donor and after.donor != before.donor:
+        text = f"generation {after.donor.generation} stays until the next one has taken its vectors, where texts are the same"
+        return [EventIntent("Normal", "VectorsKept", text)]
     told = {
         (Phase.STABLE, Phase.BUILDING): ("RebuildStarted", f"generation {other} is built beside {number}: {_causes(after)}"),
         (Phase.BUILDING, Phase.FENCING): ("Switching", f"writes wait while generation {other} takes the last changes"),
@@ -212,7 +216,7 @@ def events(before: Route | None, after: Route) -> list[EventIntent]:
         return [EventIntent("Warning", "SwitchCalledOff", f"writes go on at generation {number}; it is tried again")]
     if before.phase is Phase.BUILDING and after.resume is Phase.COLLECTING:
         why = after.refused.message if after.refused else "the spec asks for something else now"
-        return [EventIntent("Warning", "RebuildGivenUp", f"generation {other} is removed: {why}"[:1_000])]
+        return [EventIntent("Warning", "RebuildGivenUp", f"generation {other} is given up: {why}"[:1_000])]
     return []
 
 

@@ -4,6 +4,9 @@ PROTOCOL, phase by phase. Every decision is a change of the route, written by co
 from it; commands belong to the route as it is, and all of them can be repeated. Nothing is remembered between two
 looks: whoever comes after a crash reads the shards, then the route, and goes on from here.
 
+A rebuild that is given up for another one of the same vector space is not thrown away: it goes from Reopening to Stable as
+the donor of the next, which takes its vectors where texts are the same.
+
     Stable ─▶ Building ─▶ Fencing ─▶ Committed ─▶ Observing ─▶ Collecting ─▶ Stable
                  ▲           │                        │
                  └ Reopening ┘        Fencing ◀───────┘ rollback
@@ -14,11 +17,25 @@ from dataclasses import replace
 from datetime import timedelta
 
 from embedding_serving.contract.admin import Activate, Fence, Seal, ShardInfo
-from embedding_serving.contract.route import Phase, Rebuild, Refused, Route, ShardPosition, TurnedDown
+from embedding_serving.contract.route import GenerationRoute, Phase, Rebuild, Refused, Route, ShardPosition, TurnedDown
 
 from ..build import names
 from ..status import timestamp
-from .commands import asleep, changes_left, fences_of, follows, is_fenced, message, paces, readmissions, releases, retirements
+from .commands import (
+    asleep,
+    changes_left,
+    fences_of,
+    follows,
+    is_fenced,
+    message,
+    paces,
+    readmissions,
+    releases,
+    retirements,
+    stills,
+)
+from .diagnosis import NO_ROOM
+from .donor import donor_of, is_wanted, suits
 from .following import MOST_BEHIND, Feeds, Reader, digests_agree, prepare
 from .keeping import copies, kept_open, ours, readmitted, reopened
 from .standing import Shard, Standing, assess
@@ -60,13 +77,15 @@ def decide(route: Route, shards: Mapping[int, tuple[Shard, ...]], wish: Wish) ->
 
 def _stable(w: World) -> Decision:
     wish, route = w.wish, w.route
-    chores = [*readmissions(w), *releases(w)]
+    chores = [*stills(w), *readmissions(w), *releases(w)]
+    if route.donor and not suits(w, route.donor):
+        return w.decided(donor=None)
     if wish.timetable != route.timetable:
         return w.decided(timetable=wish.timetable)
-    if wish.inputs is None or wish.draft is None or wish.inputs.met_by(w.writer):
+    if wish.inputs is None or wish.draft is None or not is_wanted(w):
         return w.stays(chores)
-    if route.refused and route.refused.input_hash == wish.inputs.hash:
-        return w.stays(chores)
+    if route.donor and wish.hold and wish.hold.reason == NO_ROOM:
+        return w.decided(donor=None)
     hold = wish.hold.message if wish.hold else _not_all_open(w)
     if hold:
         return w.stays(chores, hold)
@@ -99,12 +118,16 @@ def _building(w: World) -> Decision:
         return _given_up(w, refused)
     if wish.inputs is not None and (not wish.inputs.met_by(w.other) or _withdrawn(w, wish.inputs)):
         return _given_up(w, w.route.refused)
-    commands = [*follows(w), *paces(w), *readmissions(w)]
+    if w.route.donor and wish.cramped:
+        return w.decided(donor=None)
+    commands = [*stills(w), *follows(w), *paces(w), *readmissions(w), *releases(w)]
     left = changes_left(w)
     if wish.pace == 0:
         return w.stays(commands, "paused by annotation", behind=left)
     if left is None or left > MOST_BEHIND * len(w.readers):
         return w.stays(commands, behind=left)
+    if w.route.donor:
+        return w.decided(donor=None)
     if rebuild.verdict is None:
         return _judged(w, commands, left)
     return _promoted(w, commands, left)
@@ -283,19 +306,34 @@ def _reopening(w: World) -> Decision:
     if all(one.standing is Standing.OPEN for one in w.found):
         if route.other is None:
             return w.decided(phase=Phase.STABLE, resume=Phase.STABLE)
-        return w.decided(phase=route.resume, resume=Phase.STABLE)
+        return _parted(w) if route.resume is Phase.COLLECTING else w.decided(phase=route.resume, resume=Phase.STABLE)
     commands = follows(w) if route.other is not None else []
     opened = [(one.shard.writer, one.command) for one in w.found if one.standing in (Standing.CLOSED, Standing.COPYING)]
     return w.stays([*commands, *((copy, message) for copy, message in opened if copy and message)])
+
+
+def _parted(w: World) -> Decision:
+    """What was given up goes, unless it gives its vectors to what is built next."""
+    donor = donor_of(w)
+    if donor is w.other:
+        return _alone(w, donor)
+    return w.decided(phase=Phase.COLLECTING, resume=Phase.STABLE, donor=donor)
 
 
 def _collecting(w: World) -> Decision:
     """The objects and volumes of `other` go: the plan deletes what no phase intends."""
     gone = w.route.other
     if gone in w.wish.leftovers:
-        return w.stays([*releases(w), *readmissions(w)], f"generation {gone} is removed")
+        return w.stays([*stills(w), *releases(w), *readmissions(w)], f"generation {gone} is removed")
+    return _alone(w, w.route.donor)
+
+
+def _alone(w: World, donor: GenerationRoute | None) -> Decision:
+    """One generation is left, beside what has vectors for the next."""
     return w.decided(
         phase=Phase.STABLE,
+        resume=Phase.STABLE,
+        donor=donor,
         other=None,
         generations=(w.writer,),
         rebuild=None,

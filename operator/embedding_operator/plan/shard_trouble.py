@@ -71,11 +71,17 @@ def standstill(s: IndexSnapshot, shards: Iterable[ShardWorld], begun: datetime) 
     return None
 
 
+def is_missing(s: IndexSnapshot, shard: ShardWorld, begun: datetime, most: timedelta) -> bool:
+    """Whether nothing has been heard of its writer for so long."""
+    info = shard.writer
+    return (info is None or not info.history) and s.now > max(begun, _unready_since(shard.writer_pod) or begun) + most
+
+
 def _stands(s: IndexSnapshot, shard: ShardWorld, begun: datetime, most: timedelta) -> bool:
     """One that waits for its turn, or was told to stand still, does not count."""
     info = shard.writer
     if info is None or not info.history:
-        return s.now > max(begun, _unready_since(shard.writer_pod) or begun) + most
+        return is_missing(s, shard, begun, most)
     told = info.build is not None and info.build.pace == 0
     return not told and any(source.idle_seconds > most.total_seconds() for source in info.sources)
 

@@ -75,7 +75,7 @@ def shards_of(s: IndexSnapshot, generation: GenerationRoute) -> tuple[ShardWorld
 
 def all_shards(s: IndexSnapshot, route: Route) -> dict[int, tuple[ShardWorld, ...]]:
     """By generation, of all that the route names."""
-    return {one.generation: shards_of(s, one) for one in route.generations}
+    return {one.generation: shards_of(s, one) for one in route.standing}
 
 
 def ordinal(named: Manifest) -> int:

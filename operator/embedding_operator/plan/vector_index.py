@@ -272,12 +272,13 @@ def _swap(s: IndexSnapshot, decision: Decision) -> Swap | None:
 def _intents(s: IndexSnapshot, route: Route, shards: tuple[ShardWorld, ...]) -> Iterator[Intent]:
     yield Intent(SERVICE_ACCOUNT, build.service_account(s.index))
     yield Intent(NETWORK_POLICY, build.network_policy(s.index, s.at))
+    named = {one.generation: one for one in route.standing}
     for shard in shards:
-        generation, number = route.generation(shard.generation), shard.number
+        generation, number = named[shard.generation], shard.number
         yield Intent(SERVICE, build.headless_service(s.index, shard.generation, number))
         yield Intent(STATEFUL_SET, build.stateful_set(s.index, generation, number, _volume(s, generation, shard), s.at))
         yield Intent(PDB, build.disruption_budget(s.index, shard.generation, number))
-        if s.index.spec.autoscaling:
+        if s.index.spec.autoscaling and generation is not route.donor:
             yield Intent(HPA, build.autoscaler(s.index, shard.generation, number))
     yield from encoders.intents(s, route)
 
@@ -317,15 +318,19 @@ def _claims(s: IndexSnapshot, decision: Decision, shards: tuple[ShardWorld, ...]
 
 
 def _gone(decision: Decision) -> frozenset[int]:
-    """Generations whose volumes go: the one that is collected, and in rest those that the route has left behind.
+    """Generations whose volumes go: the one that is collected, in rest those that the route has left behind, and while one is
+    built those that were given up for it: they are newer than what takes writes, and never took any.
 
     Of a number that the route never gave out it knows nothing: it may be older than what it is held against.
     """
     route = decision.route
     if route.phase is Phase.COLLECTING and route.other is not None:
         return frozenset({route.other})
+    named = {one.generation for one in route.standing}
     if route.phase is Phase.STABLE and _all_open(decision):
-        return frozenset(range(route.next_generation)) - {one.generation for one in route.generations}
+        return frozenset(range(route.next_generation)) - named
+    if route.phase is Phase.BUILDING and route.other is not None and _all_open(decision):
+        return frozenset(range(route.writer + 1, route.other)) - named
     return frozenset()
 
 
@@ -341,12 +346,16 @@ def _left_behind(shard: ShardWorld, live: Manifest) -> bool:
 
 
 def _scales(s: IndexSnapshot, decision: Decision, shards: tuple[ShardWorld, ...]) -> Iterator[Step]:
-    """Copies of each shard, through the scale subresource. While a shard is not open no copy goes: it may be needed."""
-    scaling = s.index.spec.autoscaling
+    """Copies of each shard, through the scale subresource. While a shard is not open no copy goes: it may be needed. Nobody
+    searches in a donor.
+    """
+    scaling, donor = s.index.spec.autoscaling, decision.route.donor
     may_shrink = _all_open(decision) and decision.route.phase not in SWITCHING
     for shard in shards:
         live = shard.wanted if shard.stateful_set else 1
         wanted = max(live, scaling.min_replicas) if scaling else s.index.spec.replicas
+        if donor and shard.generation == donor.generation:
+            wanted = 1
         if wanted > live or (wanted < live and may_shrink):
             yield Scale(STATEFUL_SET, shard.name, wanted)
 

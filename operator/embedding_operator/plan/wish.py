@@ -93,6 +93,8 @@ class Wish:
     leaving: bool = False
     """Whoever decides is about to end: no fence goes up."""
     loss_accepted: bool = False
+    cramped: bool = False
+    """The generation that is built has not come up in time: what stands beside it may have the room that it needs."""
     leftovers: frozenset[int] = frozenset()
     """Generations of which an object or a volume still stands."""
     running: dict[int, frozenset[str]] = field(default_factory=dict)

@@ -63,17 +63,29 @@ class World:
     @property
     def readers(self) -> tuple[Reader, ...]:
         """The shards of the other generation."""
-        return tuple(Reader(shard, self.other) for shard in self.shards.get(self.other.generation, ()))
+        return self.readers_of(self.other)
 
     @property
     def writers(self) -> tuple[Shard, ...]:
         return self.shards.get(self.writer.generation, ())
 
+    def readers_of(self, generation: GenerationRoute) -> tuple[Reader, ...]:
+        """The shards of a generation that takes no writes."""
+        return tuple(Reader(shard, generation) for shard in self.shards.get(generation.generation, ()))
+
     @property
     def feeds(self) -> Feeds:
         """What the other generation reads. A generation that was switched away from goes on from where it was left."""
         leased = frozenset((source.shard, source.history) for source in self.route.sources)
-        return Feeds(self.writer, self.writer.histories, self.route.targets, self.rebuild.id, leased, self.wish.encoder)
+        return Feeds(
+            self.writer,
+            self.writer.histories,
+            self.route.targets,
+            self.rebuild.id,
+            leased,
+            self.wish.encoder,
+            self.route.donor,
+        )
 
     def decided(self, **changes: object) -> Decision:
         return Decision(successor(self.route, **changes), self.found)
