@@ -151,9 +151,14 @@ def tell(pod: ShardProcess, name: str, epoch: int, **members: Any) -> Any:
 
 
 def follow(
-    reader: Generation, writer: Generation, epoch: int, leases: Mapping[str, int] | None = None, nonce: str = ""
+    reader: Generation,
+    writer: Generation,
+    epoch: int,
+    leases: Mapping[str, int] | None = None,
+    nonce: str = "",
+    donor: Generation | None = None,
 ) -> None:
-    """leases: position of the reverse lease by history of the writer's shard."""
+    """leases: position of the reverse lease by history of the writer's shard. donor: has vectors of the reader's space."""
     same = reader.model.prepared.fingerprint == writer.model.prepared.fingerprint
     for shard, pod in enumerate(reader.pods):
         lower, upper = ring_range(shard, len(reader.pods))
@@ -171,6 +176,7 @@ def follow(
                 "upper": upper,
                 "with_vectors": same,
                 "encoder": None if same else reader.model.server.url,
+                "donors": [giver.host for giver in donor.pods] if donor else [],
             }
             if leases is not None:
                 one |= {"position": leases[history], "consumer": f"reverse-{shard}", "nonce": nonce}

@@ -138,6 +138,78 @@ async def test_a_build_that_is_killed_goes_on_and_embeds_at_most_one_page_again(
     assert new.server.metric("embedding_texts_total") - asked <= 600 + PIECE_ROWS * WINDOW_PIECES
 
 
+@pytest.fixture
+async def given_up(make_shard: MakeShard, tmp_path: Path, blue: Generation, new: Model) -> Generation:
+    """It has embedded a part of 600 documents when another number of shards is asked for, and stands still."""
+    await blue.put(documents(600))
+    made = generation(make_shard, tmp_path, 2, new, shards=2)
+    for pod in made.pods:
+        tell(pod, "pace", 1, rows_per_second=100)
+    follow(made, blue, epoch=1)
+    until(lambda: held(made) >= 200, "a part is embedded")
+    for pod in made.pods:
+        tell(pod, "follow", 1, sources=[])
+    assert 200 <= held(made) < 500
+    return made
+
+
+def held(made: Generation) -> int:
+    return sum(info.documents for info in made.infos)
+
+
+def counted(made: Generation) -> tuple[int, int]:
+    """Rows that were embedded, and those whose vector a donor had."""
+    builds = [info.build for info in made.infos if info.build]
+    return sum(build.rows for build in builds), sum(build.reused for build in builds)
+
+
+async def vectors(made: Generation, ids: list[str]) -> list[bytes]:
+    return [await made.vector(id_, canary=True) for id_ in ids]
+
+
+async def test_a_rebuild_that_begins_anew_embeds_only_what_the_one_before_had_not(
+    make_shard: MakeShard, tmp_path: Path, blue: Generation, given_up: Generation, new: Model
+) -> None:
+    part = held(given_up)
+    had = [id_ for id_ in documents(20) if await embedded_by(given_up, id_)][:2]
+    await blue.write({"id": had[0], "text": "changed since"}, {"id": had[1], "text": documents(600)[had[1]], "metadata": "{}"})
+    asked = new.server.metric("embedding_texts_total")
+    green = generation(make_shard, tmp_path, 3, new, shards=3)
+    follow(green, blue, epoch=1, donor=given_up)
+    await_caught_up(green)
+    assert green.digest == blue.digest
+    assert counted(green) == (600 - part + 1, part - 1), "one text is another one now"
+    assert new.server.metric("embedding_texts_total") - asked == 600 - part + 1
+    changed, same = await vectors(green, had)
+    assert same_direction(changed, new.embed(["changed since"]))
+    assert same == await given_up.vector(had[1], canary=True)
+    assert [held(given_up), *(info.sources for info in given_up.infos)] == [part, (), ()], "it took nothing more"
+
+
+async def embedded_by(made: Generation, id_: str) -> bool:
+    return (await made.texts([id_], canary=True))[id_] is not None
+
+
+async def test_a_donor_that_dies_meanwhile_costs_no_more_than_embedding_what_it_had(
+    make_shard: MakeShard, tmp_path: Path, blue: Generation, given_up: Generation, new: Model
+) -> None:
+    green = generation(make_shard, tmp_path, 3, new)
+    tell(green.pods[0], "pace", 1, rows_per_second=0)
+    given_up.pods[0].end(signal.SIGKILL)
+    follow(green, blue, epoch=1, donor=given_up)
+    until(lambda: counted(green)[1] > 0, "what is left of the donor gives what it has")
+    given_up.pods[1].end(signal.SIGKILL)
+    await blue.put({f"late{n}": "written later" for n in range(50)})
+    tell(green.pods[0], "pace", 1, rows_per_second=None)
+    await_caught_up(green)
+    assert green.digest == blue.digest
+    rows, reused = counted(green)
+    assert rows + reused == 650
+    follow(green, blue, epoch=1)
+    assert not any(source.donors for info in green.infos for source in info.sources)
+    await_caught_up(green)
+
+
 async def test_a_text_that_the_model_refuses_is_kept_without_a_vector_and_named(
     make_shard: MakeShard, tmp_path: Path, blue: Generation, new: Model
 ) -> None:

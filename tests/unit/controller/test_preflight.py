@@ -140,6 +140,8 @@ def test_what_encoders_counted_is_better_than_a_guess() -> None:
     build = BuildState(rows=100, tokens=5_033, rows_per_second=4.0)
     assert corrected(guess, [build], 500) == replace(guess, tokens=25_000, seconds=120)
     assert corrected(guess, [BuildState(rows=100)], 500) == guess, "nobody counted"
+    fewer = build.model_copy(update={"reused": 300})
+    assert corrected(guess, [fewer], 500) == replace(guess, tokens=10_000, seconds=50), "what is reused is not embedded"
 
 
 @pytest.mark.parametrize(("number", "told"), [(0, 0), (7, 7), (99, 99), (1_204_331, 1_200_000), (995, 1000), (125, 120)])
