@@ -33,11 +33,16 @@ WITH_VECTOR = Include(vector=True)
 
 @dataclass
 class Deed:
-    """One change. text None: deleted."""
+    """One change. text None: deleted. expires: some time after, by whatever clocks say, it is gone."""
 
     text: str | None
     begun: float
     acknowledged: float | None = None
+    expires: bool = False
+
+    @property
+    def leaves(self) -> set[str | None]:
+        return {self.text, None} if self.expires else {self.text}
 
 
 @dataclass
@@ -52,7 +57,7 @@ class Account:
     def possible(self, began: float, ended: float) -> set[str | None]:
         """What a strong read may have found."""
         first = max(i for i, deed in enumerate(self.deeds) if deed.acknowledged is not None and deed.acknowledged <= began)
-        return {deed.text for deed in self.deeds[first:] if deed.begun <= ended}
+        return {text for deed in self.deeds[first:] if deed.begun <= ended for text in deed.leaves}
 
     @property
     def now(self) -> str | None:
@@ -93,20 +98,24 @@ class ClientProcess(Node):
         loop = asyncio.get_running_loop()
         self._count += 1
         request_id = f"{self.name}:{self._count}"
-        deletes = account.now is not None and dice.random() < 0.25
+        deletes = account.now is not None and not account.deeds[-1].expires and dice.random() < 0.25
         conditional = account.version is not None and dice.random() < 0.5
         text = None if deletes else f"{request_id} {dice.randrange(1000)}"
+        lives = None if deletes else world.lifetime()
         change = Change(
             Op.DELETE if deletes else Op.PUT,
             account.id,
             text=text,
             metadata=None if deletes else "{}",
             if_version=account.version if conditional else None,
+            expires_at=None if lives is None else int((wall_seconds() + lives) * 1_000),
+            lives=lives,
         )
-        deed = Deed(text, loop.time())
+        deed = Deed(text, loop.time(), expires=lives is not None)
         account.deeds.append(deed)
         issued = int(wall_seconds() * 1_000)
-        world.trace(f"{request_id} {'deletes' if deletes else 'puts'} {account.id} {account.version if conditional else ''}")
+        told = f"deletes {account.id}" if deletes else f"puts {account.id} {f'for {lives} s' if lives else ''}"
+        world.trace(f"{request_id} {told} {account.version if conditional else ''}")
         while True:
             gateway = world.gateway()
             request = WriteRequest(request_id, issued, request_id, Deadline.after(dice.choice((0.3, 1.0, 3.0))), keyed=True)
@@ -125,7 +134,7 @@ class ClientProcess(Node):
             world.trace(f"{request_id} is not acknowledged: {result['error']}")
             await asyncio.sleep(dice.uniform(0.01, 0.3))
         deed.acknowledged = loop.time()
-        account.version = result["version"] if not deletes else None
+        account.version = result["version"] if not deletes and lives is None else None
         account.position = written.position
         world.trace(f"{request_id} is acknowledged by generation {written.generation}: {result}")
 
@@ -169,7 +178,7 @@ class ClientProcess(Node):
         """By a text that was written; what is found is compared in the index, vector space by vector space."""
         world = self._world
         text = account.now
-        if text is None:
+        if text is None or account.deeds[-1].expires:
             return
         gateway = world.gateway()
         strong = world.dice.random() < 0.5

@@ -141,9 +141,6 @@ class VirtualLoop:
         return False
 
 
-# The loop knows its tasks itself; this set of weak references would cost as much again as a task does.
-asyncio.tasks._all_tasks.add = lambda task: None  # type: ignore[attr-defined]
-
 _real_monotonic, _real_time, _real_token_hex = time.monotonic, time.time, secrets.token_hex
 
 

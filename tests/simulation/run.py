@@ -55,6 +55,7 @@ def substitute() -> None:
         (pods, "Connection", network.SimConnection),
         (service, "EncoderCalls", shard.SimEncoderCalls),
         (lane.Lane, "run", lambda lane, work, units=1: work()),
+        (asyncio.tasks._all_tasks, "add", lambda task: None),  # type: ignore[attr-defined] # the loop has them
         (state.Source, "reading", property(lru_cache(1_000)(state.Source.reading.fget))),  # type: ignore[attr-defined]
         (Transaction, "purge", shard.purge_checked(Transaction.purge)),
         (housekeeping, "SCRUB_SECONDS", 1e6),

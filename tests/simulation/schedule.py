@@ -81,7 +81,7 @@ class Schedule:
 def drawn(world: "World") -> Schedule:
     dice, spec = world.dice, world.spec
     spec.shards = dice.choice((1, 1, 1, 2, 2))
-    spec.replicas = dice.choice((1, 1, 1, 1, 2))
+    spec.replicas = dice.choice((1, 1, 1, 2))
     spec.fence_seconds = dice.choice((0.3, 1.0, 3.0))
     spec.rollback_seconds = dice.choice((1.0, 1.0, 3.0, 30.0))
     spec.auto_promotion = dice.random() < 0.8
@@ -95,17 +95,17 @@ def drawn(world: "World") -> Schedule:
     world.calm = calm
     operators = 1 if calm else dice.choice((1, 1, 2))
     world.begin(gateways=dice.choice((1, 1, 2)), operators=operators, clients=dice.choice((2, 4)), documents=2)
-    world.commit_seconds = dice.choice((0.003, 0.003, 0.05, 0.3))
+    world.commit_seconds = dice.choice((0.003, 0.003, 0.3, 0.3))
     schedule = Schedule(dice.uniform(2.0, 5.0), Weather() if calm else _weather(dice))
     world.entered = schedule.entered
     if dice.random() < 0.5:
         world.pushes, world.kube.lag_seconds = False, 3.0 if calm else 6.0
     _wishes(schedule, dice)
     if calm:
-        if dice.random() < 0.5:  # reads go on without an operator
-            schedule.upon.append((dice.choice((Phase.FENCING, Phase.COMMITTED)), 0.0, *_freeze_operator(dice)))
+        if dice.random() < 0.7:  # reads go on without an operator
+            schedule.upon.append((dice.choice((Phase.FENCING, Phase.COMMITTED, Phase.COMMITTED)), 0.0, *_freeze_operator(dice)))
     else:
-        world.embed_seconds = dice.choice((0.03, 0.03, 0.5))
+        world.embed_seconds = dice.choice((0.03, 0.3, 0.5))
         _faults(schedule, dice)
     return schedule
 
@@ -191,7 +191,8 @@ def _faults(schedule: Schedule, dice: random.Random) -> None:
         schedule.add(dice.uniform(0.0, schedule.seconds), *dice.choice(kinds)(dice))
     for _ in range(dice.choice((0, 1, 2, 3))):
         phase, kind = dice.choice(POINTED)
-        schedule.upon.append((phase, dice.choice((0.0, 0.05, 0.1, 0.2, 0.5)), *kind(dice)))
+        seconds = dice.choice((0.0, 0.05, 0.1, 0.2, 0.5)) * (3 if phase is Phase.BUILDING else 1)  # pods have to start
+        schedule.upon.append((phase, seconds, *kind(dice)))
 
 
 def _kill_shard(dice: random.Random) -> tuple[str, Deed]:

@@ -31,6 +31,8 @@ class World:
         self.loop = loop
         self.dice = random.Random(seed)
         self.network = Network(self.dice)
+        self._lifetimes = random.Random(f"lifetimes {seed}")
+        self._expires = self._lifetimes.choice((0.0, 0.0, 0.0, 0.3))
         self.kube = Kube(loop.time)
         self.disks = Disks()
         self.spec = Spec()
@@ -139,6 +141,10 @@ class World:
         result: T = await asyncio.shield(task)
         await asyncio.sleep(self.network.delay())
         return result
+
+    def lifetime(self) -> float | None:
+        """Of a document, in seconds: most stay."""
+        return self._lifetimes.choice((0.5, 2.0, 5.0)) if self._lifetimes.random() < self._expires else None
 
     async def look_up(self, host: str, port: int) -> list[tuple[str, int]]:
         name = host.partition(".")[0]
