@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from embedding_serving.contract.admin import Activate, Fence, Seal, ShardInfo
+from embedding_serving.contract.admin import Activate, Fence, Mode, Seal, ShardInfo
 from embedding_serving.contract.route import GenerationRoute, Phase, Rebuild, Refused, Route, ShardPosition, TurnedDown
 
 from ..build import names
@@ -308,8 +308,22 @@ def _reopening(w: World) -> Decision:
             return w.decided(phase=Phase.STABLE, resume=Phase.STABLE)
         return _parted(w) if route.resume is Phase.COLLECTING else w.decided(phase=route.resume, resume=Phase.STABLE)
     commands = follows(w) if route.other is not None else []
+    unaware = _unaware(w)
+    if unaware:
+        return w.stays(commands, f"{', '.join(unaware)} must hear first that nothing is switched to")
     opened = [(one.shard.writer, one.command) for one in w.found if one.standing in (Standing.CLOSED, Standing.COPYING)]
     return w.stays([*commands, *((copy, message) for copy, message in opened if copy and message)])
+
+
+def _unaware(w: World) -> list[str]:
+    """Shards that were frozen for a switch and have not heard of this epoch: a command to open them may be on its way still."""
+    if w.route.other is None:
+        return []
+    return [
+        reader.shard.name
+        for reader in w.readers
+        if reader.info and reader.info.prepared and reader.info.epoch < w.route.epoch and reader.info.mode is not Mode.OPEN
+    ]
 
 
 def _parted(w: World) -> Decision:

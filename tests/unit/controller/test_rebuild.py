@@ -1,16 +1,18 @@
 """A VectorIndex changes its generation: built beside the old one, switched, gone back from, given up, removed."""
 
+import contextlib
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from embedding_operator.dataplane import PodError
 from embedding_operator.lanes import Key
-from embedding_operator.loop import Reconciler
+from embedding_operator.loop import Incomplete, Reconciler
 from embedding_operator.plan import route as decision_table
 from embedding_operator.resources import CONFIG_MAP, POD, PVC, STORAGE_CLASS
 from embedding_operator.slots import RebuildSlots
-from embedding_serving.contract.admin import GatewayInfo, Mode
+from embedding_serving.contract.admin import Follow, GatewayInfo, Message, Mode, Unfence
 from embedding_serving.contract.route import Phase
 from embedding_serving.shard.store import protocol
 from fixtures.controller import INSTALLATION, IndexWorld
@@ -306,6 +308,32 @@ def test_a_lost_route_is_made_again_for_the_generation_that_takes_writes(world: 
     world.settle(looks=80)
     assert (world.route.writer, world.route.other, world.route.phase) == (1, 2, Phase.BUILDING)
     world.shards.copying = True
+    world.settle(looks=80)
+    assert world.route.writer == 2
+
+
+def test_a_route_lost_in_the_switch_opens_no_shard_before_the_others_cannot_be(world: IndexWorld) -> None:
+    """Who switched may have sent the command to open the new generation: it is too old there before the former one opens."""
+    change_model(world)
+    for _ in range(80):
+        world.reconcile()
+        world.roll_out()
+        if world.route.phase is Phase.COMMITTED:
+            break
+    world.kube.remove(CONFIG_MAP, "t", "docs-route")
+    deaf = 3
+
+    def before_command(pod: str, message: Message) -> None:
+        nonlocal deaf
+        if pod == "docs-g2-s1-0" and isinstance(message, Follow) and deaf:
+            deaf -= 1
+            raise PodError(pod, "", "no answer")
+        assert not (isinstance(message, Unfence) and deaf), f"{pod} was opened while another may be"
+
+    world.shards.before_command = before_command
+    while deaf:
+        with contextlib.suppress(Incomplete):
+            world.reconcile()
     world.settle(looks=80)
     assert world.route.writer == 2
 
