@@ -178,10 +178,14 @@ def test_more_shards_alone_copy_vectors_and_leave_no_donor() -> None:
     world = IndexWorld(shards=1, rebuild={"autoPromotionEnabled": False})
     world.settle()
     world.shards.write("docs-g1-s0-0", 10)
-    for shards in (2, 3):
-        world.edit(shards=shards)
-        world.settle(looks=80)
+    world.edit(shards=2)
+    world.settle(looks=80)
+    assert held(world, 2) == 10
+    world.edit(shards=3)
+    for _ in range(40):
+        world.reconcile()
         assert donor(world) is None
+        world.roll_out()
     assert world.route.other == 3
 
 
