@@ -25,6 +25,8 @@ UNEVEN = 0.5
 """What is allowed is seldom spread evenly: the rarer it is, the deeper the first look goes beyond what the share says."""
 FARTHER = 2
 """How much deeper an engine that selects looks: what is allowed may lie where many are about as near."""
+SELECTED_FLOOR = 400
+"""Fewest candidates that it is asked for then: the queries that it was measured with had no filter."""
 TOLERANCE = 1.2
 """How much rarer than the look was made for survivors may be before the engines are asked again."""
 MAX_ROUNDS = 3
@@ -142,7 +144,8 @@ class Planner:
         if rank > main.depths.max_rank:
             return [self._everything(query, k, allowed) for query in queries]
         depth, effort = main.depths.at(rank)
-        found = main.engine.search(queries, FARTHER * depth, effort, allowed.bits(0, main.count)).slots
+        depth = max(FARTHER * depth, SELECTED_FLOOR)
+        found = main.engine.search(queries, depth, effort, allowed.bits(0, main.count)).slots
         answers: list[Found] = []
         for query, candidates in zip(queries, found, strict=True):
             kept = slots.alive(candidates[candidates >= 0])
