@@ -104,7 +104,7 @@ class OperatorProcess(Node):
     async def _ensure(self, route: Route, pods: Mapping[str, PodObject], *, fresh: bool) -> None:
         world = self._world
         going = route.other if route.phase is Phase.COLLECTING else None
-        named = {one.generation: one for one in route.generations if one.generation != going}
+        named = {one.generation: one for one in route.standing if one.generation != going}
         for one in named.values():
             for shard in range(one.shards):
                 for ordinal in range(world.spec.replicas):
@@ -168,7 +168,7 @@ class OperatorProcess(Node):
 
 def shards_of(route: Route, pods: Mapping[str, PodObject], infos: Mapping[str, ShardInfo]) -> dict[int, tuple[Shard, ...]]:
     found = {}
-    for one in route.generations:
+    for one in route.standing:
         shards = []
         for number in range(one.shards):
             expected = [
