@@ -12,7 +12,7 @@ from embedding_operator.loop import Incomplete, Reconciler
 from embedding_operator.plan import route as decision_table
 from embedding_operator.resources import CONFIG_MAP, POD, PVC, STORAGE_CLASS
 from embedding_operator.slots import RebuildSlots
-from embedding_serving.contract.admin import Follow, GatewayInfo, Message, Mode, Unfence
+from embedding_serving.contract.admin import Activate, Follow, GatewayInfo, Message, Mode, Retire, Unfence
 from embedding_serving.contract.route import Phase
 from embedding_serving.shard.store import protocol
 from fixtures.controller import INSTALLATION, IndexWorld
@@ -310,6 +310,27 @@ def test_a_lost_route_is_made_again_for_the_generation_that_takes_writes(world: 
     world.shards.copying = True
     world.settle(looks=80)
     assert world.route.writer == 2
+
+
+def test_nothing_opens_before_the_former_generation_is_retired(world: IndexWorld) -> None:
+    """A gateway that has not heard of the switch is told so by whatever it asks."""
+    deaf = 3
+
+    def before_command(pod: str, message: Message) -> None:
+        nonlocal deaf
+        if pod == "docs-g1-s1-0" and isinstance(message, Retire) and deaf:
+            deaf -= 1
+            raise PodError(pod, "", "no answer")
+        assert not (isinstance(message, Activate) and deaf), f"{pod} was opened before"
+
+    world.shards.before_command = before_command
+    change_model(world)
+    while deaf:
+        with contextlib.suppress(Incomplete):
+            world.reconcile()
+        world.roll_out()
+    world.settle(looks=80)
+    assert (world.route.writer, world.route.phase) == (2, Phase.OBSERVING)
 
 
 def test_a_route_lost_in_the_switch_opens_no_shard_before_the_others_cannot_be(world: IndexWorld) -> None:

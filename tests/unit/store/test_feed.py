@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,6 +71,26 @@ async def test_a_page_is_applied_once_and_in_order(shard: Shard, make: Callable[
         await copy.store.apply_page(0, copy.store.state.sources[0].nonce, first)
     assert refused.value.code is Refusal.NOT_CAUGHT_UP
     assert copy.store.state.sources[0].cursor == first.upto
+
+
+async def test_rows_and_the_cursor_behind_them_are_one_transaction(
+    shard: Shard, make: Callable[..., Shard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between two would leave rows out that the feed is never asked for again."""
+    copy = make("copy")
+    await shard.put("a")
+    await follow(copy, shard)
+    transactions = 0
+    submitted = copy.store._submitted
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal transactions
+        transactions += 1
+        return await submitted(*arguments, **options)
+
+    monkeypatch.setattr(copy.store, "_submitted", counted)
+    await catch_up(copy, shard)
+    assert (transactions, copy.text_of("a")) == (1, "text")
 
 
 async def test_a_remembered_request_travels_with_the_feed(shard: Shard, make: Callable[..., Shard]) -> None:
