@@ -14,7 +14,7 @@ from ..contract.admin import Refusal
 from ..outgoing.deadline import Deadline
 from ..outgoing.failures import Moved
 from ..wire.client import Answer
-from ..wire.errors import CallFailed, WireError
+from ..wire.errors import DEADLINE, CallFailed, DeadlineExceeded, WireError
 from .failures import ShardRefused, ShardUnavailable
 from .fanout import FAULTS_OF_THE_POD, FAULTS_OF_THE_QUESTION, MOVED
 from .metrics import Metrics
@@ -82,7 +82,9 @@ class Sequencer:
             answer = await asyncio.shield(pod.send(orjson.dumps(message), tail, left))
         except WireError as error:
             self._metrics.shard_error(copies.shard, error.code)
-            if error.code in FAULTS_OF_THE_POD:
+            if error.code == DEADLINE:
+                pod.breaker.abandoned()
+            elif error.code in FAULTS_OF_THE_POD:
                 pod.failure = str(error)
                 pod.breaker.failed()
             else:
@@ -91,6 +93,10 @@ class Sequencer:
                 raise Moved(f"shard {copies.shard}: {error.detail}", error.route) from error
             if error.code in FINAL:
                 raise ShardRefused(copies.shard, error.code, error.detail, error.field) from error
+            raise
+        except DeadlineExceeded:
+            self._metrics.shard_error(copies.shard, DEADLINE)
+            pod.breaker.abandoned()  # a write may wait for a follower or a disk: reads of the pod are not to suffer for it
             raise
         except CallFailed as error:
             self._metrics.shard_error(copies.shard, "lost")

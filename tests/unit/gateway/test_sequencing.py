@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from embedding_serving.gateway.breaker import FAILURES_TO_OPEN
 from embedding_serving.gateway.failures import ShardRefused, ShardUnavailable
 from embedding_serving.gateway.sequencing import Sequencer
 from embedding_serving.outgoing.deadline import Deadline
@@ -107,3 +108,21 @@ async def test_without_a_writer_the_write_waits_for_one() -> None:
         await asyncio.sleep(0.05)
         shard.role = "Writer"
         await writing
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["no answer", "the pod says so"])
+async def test_writes_that_wait_too_long_do_not_keep_reads_from_the_pod(answered: bool) -> None:
+    """For a follower, or a disk: the pod is well."""
+
+    async def waits(call: Call) -> Any:
+        if not answered:
+            await asyncio.sleep(60)
+        return WireError("deadline", "the deadline of the call passed")
+
+    shard = FrameShard(answers={"write": waits})
+    async with world([[shard]]) as made:
+        for _ in range(2 * FAILURES_TO_OPEN):
+            with pytest.raises(ShardUnavailable):
+                await write(made, 0.05)
+        assert made.shards.copies[0].writer() is not None
+        assert len(shard.asked) >= 2 * FAILURES_TO_OPEN
