@@ -236,11 +236,11 @@ class Searcher:
             [Hit(stored, one.score) for one in ranking if (stored := documents.get((one.source, one.row))) is not None]
             for ranking in rankings
         ]
-        depth = search.depth
-        missing = max(min(depth, len(ranking)) - len(found) for found, ranking in zip(hits, rankings, strict=True))
-        hits = [found[:depth] for found in hits] if spare else hits
+        depths = [one.search.depth for one in asked]
+        missing = max(min(k, len(ranking)) - len(found) for found, ranking, k in zip(hits, rankings, depths, strict=True))
+        hits = [found[:k] for found, k in zip(hits, depths, strict=True)]
         if missing > 0:
-            deeper = any(len(ranking) == depth + spare for ranking in rankings)
+            deeper = any(len(ranking) == k + spare for ranking, k in zip(rankings, depths, strict=True))
             raise _Gone(hits, missing, replies.failed, deeper=deeper)
         return hits, replies.failed
 

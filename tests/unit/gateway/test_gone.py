@@ -26,7 +26,7 @@ class Shard:
     def __init__(self, gone: int, count: int = COUNT) -> None:
         self.gone = gone
         self.count = count
-        self.frames = FrameShard(answers={"search": self._search, "fetch": self._fetch})
+        self.frames = FrameShard(answers={"search": self._search, "keywords": self._search, "fetch": self._fetch})
 
     @property
     def asked(self) -> list[int]:
@@ -37,7 +37,10 @@ class Shard:
 
     def _search(self, call: Call) -> Any:
         rows = list(range(min(call.head["k"], self.count)))
-        head, tail = found(rows, [1.0 - row / COUNT for row in rows])
+        head, tail = found(
+            rows * call.head.get("queries", 1), [1.0 - row / COUNT for row in rows] * call.head.get("queries", 1)
+        )
+        head["n"] = len(rows)
         return (head | {"documents": [[self._document(row) for row in rows]]} if call.head["documents"] else head), tail
 
     def _fetch(self, call: Call) -> Any:
@@ -46,14 +49,27 @@ class Shard:
         )
 
 
-async def ids(shard: Shard, tmp_path: Path, k: int, *, vector: bool = False) -> list[str]:
+async def answered(shard: Shard, tmp_path: Path, *searches: Search) -> list[list[str]]:
     async with world([[shard.frames]]) as made:
         routes = Routes("docs", "test", tmp_path)
         routes.offer(route_to(made.pin.generation))
-        search = Search("", None, VECTOR, Space("f1"), None, k, None, Include(vector=vector), None, False, False)
         searcher = Searcher(routes, made.fleet, Fanout(made.metrics), None, None)  # type: ignore[arg-type]
-        answer = await searcher.find([search], SearchContext(Deadline.after(5), "trace"))
-    return [hit["id"] for hit in answer.results[0].hits]
+        answer = await searcher.find(searches, SearchContext(Deadline.after(5), "trace"))
+    return [[hit["id"] for hit in one.hits] for one in answer.results]
+
+
+def search_of(k: int, *, vector: bool = False, keywords: str | None = None) -> Search:
+    return Search("", None, VECTOR, Space("f1"), keywords, k, None, Include(vector=vector), None, False, False)
+
+
+async def ids(shard: Shard, tmp_path: Path, k: int, *, vector: bool = False) -> list[str]:
+    return (await answered(shard, tmp_path, search_of(k, vector=vector)))[0]
+
+
+async def test_each_search_of_a_batch_has_as_many_as_it_asks_for(tmp_path: Path) -> None:
+    """Hybrid searches of different k are asked together."""
+    few, many = await answered(Shard(1), tmp_path, search_of(1, keywords="a"), search_of(4, keywords="a"))
+    assert (few, many) == (["d1"], ["d1", "d2", "d3", "d4"])
 
 
 @pytest.mark.parametrize("vector", [False, True], ids=["at once", "fetched"])
