@@ -312,24 +312,29 @@ def test_a_lost_route_is_made_again_for_the_generation_that_takes_writes(world: 
     assert world.route.writer == 2
 
 
-def test_nothing_opens_before_the_former_generation_is_retired(world: IndexWorld) -> None:
-    """A gateway that has not heard of the switch is told so by whatever it asks."""
+def hears_late(world: IndexWorld, pod: str, told: type[Message], before: type[Message]) -> None:
+    """The pod does not hear the first three of these commands; nobody may be told the others before it has."""
     deaf = 3
 
-    def before_command(pod: str, message: Message) -> None:
+    def before_command(name: str, message: Message) -> None:
         nonlocal deaf
-        if pod == "docs-g1-s1-0" and isinstance(message, Retire) and deaf:
+        if name == pod and isinstance(message, told) and deaf:
             deaf -= 1
-            raise PodError(pod, "", "no answer")
-        assert not (isinstance(message, Activate) and deaf), f"{pod} was opened before"
+            raise PodError(name, "", "no answer")
+        assert not (isinstance(message, before) and deaf), f"{name} was opened before"
 
     world.shards.before_command = before_command
-    change_model(world)
     while deaf:
         with contextlib.suppress(Incomplete):
             world.reconcile()
         world.roll_out()
     world.settle(looks=80)
+
+
+def test_nothing_opens_before_the_former_generation_is_retired(world: IndexWorld) -> None:
+    """A gateway that has not heard of the switch is told so by whatever it asks."""
+    change_model(world)
+    hears_late(world, "docs-g1-s1-0", Retire, Activate)
     assert (world.route.writer, world.route.phase) == (2, Phase.OBSERVING)
 
 
@@ -342,20 +347,7 @@ def test_a_route_lost_in_the_switch_opens_no_shard_before_the_others_cannot_be(w
         if world.route.phase is Phase.COMMITTED:
             break
     world.kube.remove(CONFIG_MAP, "t", "docs-route")
-    deaf = 3
-
-    def before_command(pod: str, message: Message) -> None:
-        nonlocal deaf
-        if pod == "docs-g2-s1-0" and isinstance(message, Follow) and deaf:
-            deaf -= 1
-            raise PodError(pod, "", "no answer")
-        assert not (isinstance(message, Unfence) and deaf), f"{pod} was opened while another may be"
-
-    world.shards.before_command = before_command
-    while deaf:
-        with contextlib.suppress(Incomplete):
-            world.reconcile()
-    world.settle(looks=80)
+    hears_late(world, "docs-g2-s1-0", Follow, Unfence)
     assert world.route.writer == 2
 
 
