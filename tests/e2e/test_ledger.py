@@ -18,6 +18,7 @@ from fixtures.space import Space
 KILLS = 30
 MOST_SECONDS_BETWEEN = 1.5
 COPIES = [f"docs-g1-s{shard}-{copy}" for shard in range(2) for copy in range(2)]
+GATEWAYS = 2
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def searched(space: Space, cluster: Cluster) -> Space:
     if not {Capability.KILL_PROCESSES, Capability.POD_NETWORK} <= cluster.capabilities:
         pytest.skip("this cluster's processes can't be killed from here")
     space.apply_index("docs", dimensions=DIMENSIONS, shards=2, replicas=2, acknowledge="Follower")
-    space.apply_search("docs", "docs", replicas=2, timeoutMilliseconds=5000)
+    space.apply_search("docs", "docs", replicas=GATEWAYS, timeoutMilliseconds=5000)
     space.wait_up_to_date("docs", kind="vectorindex")
     space.wait_up_to_date("docs", kind="searchservice")
     return space
@@ -116,8 +117,10 @@ def _pod_of(space: Space, cluster: Cluster, victim: str, draw: random.Random) ->
 
 
 def _all_serve(space: Space) -> bool:
-    """Every copy and gateway is ready again, by its own word: the kubelet's may be seconds old."""
+    """Every copy and gateway is there and ready again, by its own word: the kubelet's may be seconds old."""
     pods = space.list("pods", "app.kubernetes.io/managed-by=embedding-operator")
+    if len(pods) < len(COPIES) + GATEWAYS:  # one was replaced, and the next is not made yet
+        return False
     for pod in pods:
         try:
             answer = httpx.get(f"http://{pod['status']['podIP']}:8081/readyz", timeout=2)
@@ -125,7 +128,7 @@ def _all_serve(space: Space) -> bool:
             return False
         if answer.status_code != 200:
             return False
-    return bool(pods)
+    return True
 
 
 async def _until(holds: Callable[[], bool], seconds: float) -> None:

@@ -38,6 +38,9 @@ FIRST_SHARE = 0.5
 PAUSE_SECONDS = 0.02
 NO_COPY_SECONDS = 0.25
 """How long a read waits for a shard none of whose copies can be asked: long enough to connect, too short to restart."""
+LOST_COPY_SECONDS = 5.0
+"""After the last copy was lost, how long reads wait for one to be there again: a restart is rarely longer. A shard that has
+been without for longer is not waited for, and where partial answers are allowed none is."""
 
 MOVED = frozenset({Refusal.MOVED, Refusal.WRONG_GENERATION, Refusal.WRONG_FINGERPRINT})
 FAULTS_OF_THE_QUESTION = frozenset(
@@ -89,6 +92,7 @@ class _Sent(NamedTuple):
 @dataclass(slots=True)
 class Fanout:
     metrics: Metrics
+    lost_copy_seconds: float = LOST_COPY_SECONDS
 
     async def ask(
         self,
@@ -123,7 +127,7 @@ class Fanout:
                     _give_up(sent)
         failed: dict[int, str] = {}
         if again:
-            await self._again(again, pin, deadline, replies, failed)
+            await self._again(again, pin, deadline, 0.0 if partial else self.lost_copy_seconds, replies, failed)
         if failed and (not partial or not replies):
             detail = "; ".join(f"shard {shard}: {reason}" for shard, reason in failed.items())
             raise ShardUnavailable(list(failed), detail)
@@ -157,10 +161,11 @@ class Fanout:
         failed_first: Sequence[tuple[Copies, Question, Pod | None, str]],
         pin: Pin,
         deadline: Deadline,
+        patience: float,
         replies: list[Reply],
         failed: dict[int, str],
     ) -> None:
-        tasks = [asyncio.ensure_future(self._retry(*one, pin, deadline)) for one in failed_first]
+        tasks = [asyncio.ensure_future(self._retry(*one, pin, deadline, patience)) for one in failed_first]
         try:
             for (copies, *_), task in zip(failed_first, tasks, strict=True):
                 try:
@@ -173,12 +178,12 @@ class Fanout:
         replies.sort(key=lambda reply: reply.shard)
 
     async def _retry(
-        self, copies: Copies, question: Question, tried: Pod | None, reason: str, pin: Pin, deadline: Deadline
+        self, copies: Copies, question: Question, tried: Pod | None, reason: str, pin: Pin, deadline: Deadline, patience: float
     ) -> Reply:
-        """Other copies first, then any, until one answers or the time is over."""
+        """Other copies first, then any, until one answers or the time is over. patience: seconds after the last copy was lost."""
         copies.kick()
         avoided = {tried}
-        patience = time.monotonic() + NO_COPY_SECONDS
+        until_none = max(time.monotonic() + NO_COPY_SECONDS, copies.seen + patience)
         while True:
             if deadline.passed:
                 raise ShardUnavailable([copies.shard], reason or copies.why_not())
@@ -190,7 +195,7 @@ class Fanout:
                 avoided.clear()
                 if not candidates:
                     reason = copies.why_not()
-                    if time.monotonic() > patience and not question.strong:
+                    if time.monotonic() > until_none and not question.strong:
                         raise ShardUnavailable([copies.shard], reason)
                 await copies.changed(min(PAUSE_SECONDS, deadline.left()))
                 pod = next(iter(_candidates(copies, question)), None)

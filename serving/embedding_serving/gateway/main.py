@@ -150,7 +150,8 @@ def _service(
 ) -> Service:
     fanout, encoders = Fanout(metrics), Encoders(session, metrics.encoder_call)
     reranker = Reranker(settings.reranker, settings.rerank_timeout_seconds, session) if settings.reranker else None
-    searchers = [Searcher(index.routes, index.fleet, fanout, encoders, reranker) for index in indexes]
+    searched = Fanout(metrics, lost_copy_seconds=0.0) if len(indexes) > 1 else fanout  # the fallback answers at once
+    searchers = [Searcher(index.routes, index.fleet, searched, encoders, reranker) for index in indexes]
     routes, fleet = indexes[0].routes, indexes[0].fleet
     return Service(
         settings=settings,

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -95,6 +96,8 @@ class Copies:
         self.host = pin.hosts[shard]
         self.position = 0
         """The latest position of the writer's feed that this gateway knows of."""
+        self.seen = float("-inf")
+        """When the pods were last looked at and one of them could be read from, by time.monotonic."""
         self.pods: dict[Address, Pod] = {}
         self._identity = _Identity(index, pin.generation, shard, pin.fingerprint)
         self._peer = peer
@@ -173,6 +176,8 @@ class Copies:
             if not pod.connected:  # a pod that answers is kept whatever DNS says at this moment
                 del self.pods[address]
         await asyncio.gather(*(self._look_after(pod) for pod in list(self.pods.values())))
+        if any(pod.reads for pod in self.pods.values()):
+            self.seen = time.monotonic()
 
     async def _look_after(self, pod: Pod) -> None:
         try:

@@ -36,8 +36,10 @@ class FrameShard:
     server: FrameServer | None = None
 
     async def start(self) -> None:
+        """Where it was before, if it was."""
+        port = 0 if self.server is None else self.server.port
         handlers = dict.fromkeys(("search", "keywords", "fetch", "get", "scroll", "count", "write"), self._handle)
-        self.server = FrameServer(handlers | {"hello": self._hello}, 0, host="127.0.0.1")
+        self.server = FrameServer(handlers | {"hello": self._hello}, port, host="127.0.0.1")
         await self.server.start()
 
     async def stop(self) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from embedding_serving.gateway.breaker import FAILURES_TO_OPEN
 from embedding_serving.gateway.failures import ShardRefused, ShardUnavailable
-from embedding_serving.gateway.fanout import Fanout, Frame, Question, Replies
+from embedding_serving.gateway.fanout import LOST_COPY_SECONDS, NO_COPY_SECONDS, Fanout, Frame, Question, Replies
 from embedding_serving.outgoing.deadline import Deadline
 from embedding_serving.outgoing.failures import Moved
 from embedding_serving.wire.errors import WireError
@@ -56,6 +56,29 @@ async def test_a_copy_that_is_lost_in_the_middle_is_made_up_for() -> None:
         await until(lambda: bool(lost.asked) or asking.done())
         await lost.stop()
         assert counts(await asking) == [7]
+
+
+async def test_a_shard_whose_only_copy_restarts_is_waited_for() -> None:
+    only = counting(7)
+    async with world([[only]]) as made:
+        await only.stop()
+        asking = asyncio.create_task(ask(made, seconds=20))
+        await asyncio.sleep(3 * NO_COPY_SECONDS)
+        await only.start()
+        assert counts(await asking) == [7]
+
+
+async def test_a_shard_without_copies_for_long_is_not_waited_for() -> None:
+    """Nor one that was just lost, where an answer without it will do."""
+    gone = counting(7)
+    async with world([[counting(1)], [gone]]) as made:
+        await gone.stop()
+        deadline = Deadline.after(60.0)
+        assert list((await ask(made, seconds=60, partial=True)).failed) == [1]
+        made.shards.copies[1].seen -= LOST_COPY_SECONDS
+        with pytest.raises(ShardUnavailable, match="shard 1"):
+            await ask(made, seconds=60)
+        assert deadline.left() > 30.0
 
 
 async def test_a_shard_that_does_not_answer_is_named() -> None:
