@@ -231,6 +231,8 @@ class RevisionStatus(Part):
     """Engine that runs."""
     self_check_cosine: Fraction | None = None
     """Mean cosine of the engine's vectors with the 32-bit reference."""
+    tokens_per_second: Count | None = None
+    """What one pod embeds, about: measured when it started, in full batches."""
     replicas: Count | None = None
     """Pods of this revision."""
     ready_replicas: Count | None = None

@@ -37,6 +37,10 @@ class Estimate(Part):
     """Duration in seconds."""
     storage: Text | None = None
     """Additional storage, as a quantity."""
+    memory: Text | None = None
+    """Additional memory that its pods request, as a quantity; spare encoders included."""
+    gpus: Count | None = None
+    """Devices that its spare encoders request."""
 
 
 class FailedDocument(Part):

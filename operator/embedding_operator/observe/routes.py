@@ -32,6 +32,7 @@ async def encoder(kube: Kube, namespace: str, name: str) -> Encoder | None:
     if live is None:
         return None
     status = live.get("status", {})
+    revisions: list[Manifest] = status.get("revisions", [])
     ready: Manifest = next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {})
     return Encoder(
         name=name,
@@ -41,5 +42,6 @@ async def encoder(kube: Kube, namespace: str, name: str) -> Encoder | None:
         revision=status.get("revision"),
         fingerprint=status.get("fingerprint"),
         dimensions=status.get("dimensions"),
-        ready_replicas={one["name"]: one.get("readyReplicas", 0) for one in status.get("revisions", [])},
+        ready_replicas={one["name"]: one.get("readyReplicas", 0) for one in revisions},
+        tokens_per_second={one["name"]: one["tokensPerSecond"] for one in revisions if one.get("tokensPerSecond")},
     )

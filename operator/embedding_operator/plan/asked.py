@@ -12,7 +12,7 @@ from .brake import pace
 from .diagnosis import Finding
 from .estimate import Estimate, estimate
 from .generation import Space, differences, draft, inputs, new_rebuild_id, wanted_space
-from .preflight import shortage
+from .preflight import requested, shortage
 from .schedule import timetable
 from .shard_trouble import is_missing
 from .shards import ShardWorld, shards_of
@@ -86,8 +86,24 @@ def cost(s: IndexSnapshot, planned: GenerationRoute, active: GenerationRoute) ->
     """What it takes to build a generation beside the active one."""
     spec = s.index.spec
     copies = spec.autoscaling.min_replicas if spec.autoscaling else spec.replicas
-    embeds = planned.fingerprint != active.fingerprint
-    return estimate(shards_of(s, active), embeds=embeds, size=spec.storage.size, volumes=planned.shards * copies)
+    return estimate(
+        shards_of(s, active),
+        embeds=planned.fingerprint != active.fingerprint,
+        tokens_per_second=_encoding_speed(s, planned),
+        size=spec.storage.size,
+        volumes=planned.shards * copies,
+        pods=requested(s, planned),
+    )
+
+
+def _encoding_speed(s: IndexSnapshot, planned: GenerationRoute) -> int | None:
+    """Tokens a second of the pods that will embed for it: those that are spare, or those that serve as well."""
+    model = s.encoders.get(planned.model) if planned.model else None
+    if model is None or planned.revision is None:
+        return None
+    spare = s.index.spec.rebuild.encoders
+    pods = spare.replicas if spare else model.ready_replicas.get(planned.revision, 0)
+    return pods * model.tokens_per_second.get(planned.revision, 0) or None
 
 
 def _unheard(s: IndexSnapshot, route: Route) -> tuple[str, ...]:

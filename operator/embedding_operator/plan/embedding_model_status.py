@@ -11,6 +11,7 @@ from ..build import names
 from ..resources import Manifest
 from ..status import Condition, merge
 from .diagnosis import INSUFFICIENT_GPU, Finding
+from .estimate import round_off
 from .revisions import Revision
 from .snapshot import ModelSnapshot
 from .workload import scaling_active
@@ -174,12 +175,19 @@ def _revision(revision: Revision, v: Verdict) -> Manifest:
         "fingerprint": revision.fingerprint,
         "engine": revision.info.engine.value if revision.info else None,
         "selfCheckCosine": f"{revision.info.self_check_cosine:.6f}" if revision.info else None,
+        "tokensPerSecond": _speed(revision),
         "replicas": revision.replicas,
         "readyReplicas": revision.ready,
         "usedBy": _shortened(revision.used_by),
         "message": message[:MOST_CHARACTERS] if message else None,
     }
     return {key: value for key, value in entry.items() if value is not None}
+
+
+def _speed(revision: Revision) -> int | None:
+    """To one digit, so that it seldom changes with the pod that says it."""
+    speed = revision.info.tokens_per_second if revision.info else None
+    return None if speed is None else round_off(speed, digits=1)
 
 
 def _shortened(users: tuple[str, ...]) -> list[str]:

@@ -14,6 +14,7 @@ from ..build import vector_index as build
 from ..build.vector_index import Volume
 from ..resources import Manifest
 from .diagnosis import NO_ROOM, Finding
+from .estimate import Pods
 from .snapshot import IndexSnapshot
 
 CLASS = ".storageclass.storage.k8s.io/"
@@ -76,6 +77,17 @@ def needs(s: IndexSnapshot, planned: GenerationRoute) -> Mapping[str, Decimal]:
         found[f"{planned.storage_class}{CLASS}requests.storage"] = found["requests.storage"]
         found[f"{planned.storage_class}{CLASS}persistentvolumeclaims"] = pods
     return _sum(found, _of_pods(pods, container), _of_encoders(s, planned))
+
+
+def requested(s: IndexSnapshot, planned: GenerationRoute) -> Pods:
+    """By all its pods. Devices: whatever resource has a vendor's name, such as nvidia.com/gpu."""
+    asked = needs(s, planned)
+    devices = [number for name, number in asked.items() if name.startswith("requests.") and _is_device(name)]
+    return Pods(memory=asked.get("memory", Decimal(0)), devices=int(sum(devices)))
+
+
+def _is_device(name: str) -> bool:
+    return "/" in name and CLASS not in name
 
 
 def _of_encoders(s: IndexSnapshot, planned: GenerationRoute) -> Mapping[str, Decimal]:

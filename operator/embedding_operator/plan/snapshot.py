@@ -164,6 +164,8 @@ class Encoder:
     dimensions: int | None = None
     ready_replicas: Mapping[str, int] = field(default_factory=dict)
     """Pods that answer, by revision."""
+    tokens_per_second: Mapping[str, int] = field(default_factory=dict)
+    """What one pod embeds, by revision, where it is known."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ class ModelInfo(BaseModel):
     self_check_cosine: float
     workers: int
     max_batch_tokens: int
+    tokens_per_second: int | None = None
+    """Of full batches on all workers, measured when it started; of an older version not known."""
     version: str
 
 

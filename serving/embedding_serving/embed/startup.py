@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,10 +43,9 @@ def load_model(settings: EmbedSettings, version: str) -> LoadedModel:
     request = LoadRequest(model, directory, settings.workers or cpu_quota())
     chosen = choose_engine(request, settings.engine, settings.self_check, tokenizer, _load_verified)
     limits = _limits(settings, chosen.engine)
-    for shape in _warm_up_shapes(limits, model.max_tokens):
-        chosen.engine.encode(*padded([Tokens([0] * shape[1])] * shape[0], chosen.engine.length_multiple))
+    speed = _warm_up(chosen.engine, limits, model.max_tokens)
     log.info("ready to serve %s after %.1f s", model.fingerprint, time.perf_counter() - started)
-    return LoadedModel(model, tokenizer, chosen.engine, limits, _info(settings, model, chosen, limits, version))
+    return LoadedModel(model, tokenizer, chosen.engine, limits, _info(settings, model, chosen, limits, speed, version))
 
 
 def _open(settings: EmbedSettings) -> tuple[Path, PreparedModel]:
@@ -117,16 +115,31 @@ def _limits(settings: EmbedSettings, engine: Engine) -> BatchLimits:
     return replace(engine.limits, max_tokens=settings.max_batch_tokens or engine.limits.max_tokens)
 
 
-def _warm_up_shapes(limits: BatchLimits, max_tokens: int) -> Iterator[tuple[int, int]]:
-    """(texts, tokens) of batches such as traffic will bring: memory is allocated and kernels are chosen before the first."""
+def _warm_up(engine: Engine, limits: BatchLimits, max_tokens: int) -> int:
+    """Batches such as traffic will bring: memory is allocated and kernels are chosen before the first.
+
+    Answers tokens a second of all workers, by a full batch that comes after one like it.
+    """
     for length in WARM_UP_LENGTHS:
         if length <= max_tokens:
-            yield 1, length
+            _encode_nothing(engine, 1, length)
     full = min(WARM_UP_LENGTHS[-1], max_tokens)
-    yield max(1, min(limits.max_texts, limits.max_tokens // full)), full
+    texts = max(1, min(limits.max_texts, limits.max_tokens // full))
+    _encode_nothing(engine, texts, full)
+    seconds = _encode_nothing(engine, texts, full)
+    return round(engine.concurrency * texts * full / max(seconds, 1e-6))
 
 
-def _info(settings: EmbedSettings, model: PreparedModel, chosen: ChosenEngine, limits: BatchLimits, version: str) -> ModelInfo:
+def _encode_nothing(engine: Engine, texts: int, tokens: int) -> float:
+    """How many seconds that takes."""
+    started = time.perf_counter()
+    engine.encode(*padded([Tokens([0] * tokens)] * texts, engine.length_multiple))
+    return time.perf_counter() - started
+
+
+def _info(
+    settings: EmbedSettings, model: PreparedModel, chosen: ChosenEngine, limits: BatchLimits, speed: int, version: str
+) -> ModelInfo:
     return ModelInfo(
         model=settings.model_name,
         revision=settings.revision,
@@ -141,5 +154,6 @@ def _info(settings: EmbedSettings, model: PreparedModel, chosen: ChosenEngine, l
         self_check_cosine=chosen.check.cosine,
         workers=chosen.engine.concurrency,
         max_batch_tokens=limits.max_tokens,
+        tokens_per_second=speed,
         version=version,
     )

@@ -180,7 +180,10 @@ class Fanout:
     async def _retry(
         self, copies: Copies, question: Question, tried: Pod | None, reason: str, pin: Pin, deadline: Deadline, patience: float
     ) -> Reply:
-        """Other copies first, then any, until one answers or the time is over. patience: seconds after the last copy was lost."""
+        """Other copies first, then any, until one answers or the time is over.
+
+        patience: seconds after the last copy was lost.
+        """
         copies.kick()
         avoided = {tried}
         until_none = max(time.monotonic() + NO_COPY_SECONDS, copies.seen + patience)

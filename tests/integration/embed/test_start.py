@@ -42,6 +42,7 @@ def test_info_tells_what_serves(server: EmbedServer, minilm: Prepared) -> None:
     assert (info.model, info.revision, info.fingerprint) == ("minilm", REVISION, minilm.fingerprint)
     assert (info.dimensions, info.max_tokens, info.engine) == (384, 256, EngineName.ONNX_RUNTIME)
     assert info.self_check_cosine > 0.99999
+    assert info.tokens_per_second
     assert httpx.get(f"{server.admin_url}/v1/info").json() == info.model_dump(mode="json")
     tei = httpx.get(f"{server.url}/info").json()
     assert (tei["model_id"], tei["max_input_length"], tei["model_type"]) == ("minilm", 256, {"embedding": {"pooling": "mean"}})

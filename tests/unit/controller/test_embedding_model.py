@@ -36,6 +36,7 @@ def test_a_new_model_gets_its_children_and_becomes_ready(world: World) -> None:
     assert world.condition("UpToDate")[:2] == ("True", "UpToDate")
     assert world.condition("Reconciling") == world.condition("Stalled") == ("", "", "")
     assert (world.status["dimensions"], world.status["engine"]) == (384, "ONNXRuntime")
+    assert world.status["revisions"][0]["tokensPerSecond"] == 5_000, "rounded: it is measured by every pod anew"
     assert world.status["fingerprint"] == f"fp-{revision}"
     assert "progress" not in world.status
 

@@ -46,8 +46,8 @@ def building() -> IndexWorld:
     return world
 
 
-def change_model(world: IndexWorld) -> None:
-    world.serve_model(revision=REVISION, fingerprint="fp-2", **CHANGED)
+def change_model(world: IndexWorld, **known: Any) -> None:
+    world.serve_model(revision=REVISION, fingerprint="fp-2", **known, **CHANGED)
 
 
 def live(world: IndexWorld, resource: Any = DEPLOYMENT) -> Manifest:
@@ -149,6 +149,19 @@ def test_a_device_without_an_image_for_it_is_told_and_the_serving_pods_embed() -
     assert world.condition("Stalled")[:2] == ("True", "UnsupportedModel")
     assert "spec.rebuild.encoders.resources" in world.condition("Stalled")[2]
     assert embedded_by(world) == {SERVING}
+
+
+def test_the_cost_is_told_with_their_number_memory_and_devices() -> None:
+    spare = {"replicas": 2, "resources": {"limits": {"nvidia.com/gpu": 1, "memory": "8Gi"}}}
+    world = IndexWorld(shards=2, resources={"limits": {"memory": "1Gi"}}, rebuild=REBUILD | {"encoders": spare})
+    world.settle()
+    world.shards.write("docs-g1-s0-0", 30)
+    world.shards.copying = False
+    change_model(world, tokens_per_second=50)
+    world.settle(looks=80)
+    told = world.status["rebuild"]["estimate"]
+    assert (told["gpus"], told["memory"]) == (2, "18Gi"), "two shards and two encoders"
+    assert told["seconds"] == told["tokens"] // 100
 
 
 def test_a_quota_must_have_room_for_them_too() -> None:

@@ -33,8 +33,8 @@ def limit(world: IndexWorld, hard: dict[str, str], used: dict[str, str], name: s
     world.kube.add(RESOURCE_QUOTA, {"metadata": {"name": name, "namespace": "t"}, "spec": spec, "status": status})
 
 
-def change_model(world: IndexWorld) -> None:
-    world.serve_model(revision="9f8e7d6c", fingerprint="fp-2")
+def change_model(world: IndexWorld, **model: Any) -> None:
+    world.serve_model(revision="9f8e7d6c", fingerprint="fp-2", **model)
 
 
 @pytest.mark.parametrize(
@@ -115,33 +115,50 @@ def test_one_that_does_not_fit_takes_nobodys_turn(world: IndexWorld) -> None:
 
 def test_the_cost_is_told_before_it_begins_and_while_it_is_built(world: IndexWorld) -> None:
     limit(world, {"pods": "4"}, {"pods": "4"})
-    change_model(world)
+    change_model(world, ready=2, tokens_per_second=200)
     world.settle(looks=80)
-    told = "about 500 documents, 50k tokens to embed, 4Gi of further storage"
+    told = "about 500 documents, 50k tokens to embed in about 2m, 4Gi of further storage, 4Gi of memory"
     assert told in world.condition("UpToDate")[2]
     limit(world, {"pods": "40"}, {"pods": "4"})
     world.shards.copying = False
     world.settle(looks=80)
-    assert world.status["rebuild"]["estimate"] == {"tokens": 50_000, "storage": "4Gi"}
-    world.shards.rows_per_second = 2.0
+    known = {"tokens": 50_000, "seconds": 120, "storage": "4Gi", "memory": "4Gi"}
+    assert world.status["rebuild"]["estimate"] == known, "two pods, 200 tokens a second each"
+    world.shards.rows_per_second = 1.0
     world.settle(looks=80)
-    assert world.status["rebuild"]["estimate"]["seconds"] == 120, "500 documents at 4 a second"
+    assert world.status["rebuild"]["estimate"] == known | {"seconds": 250}, "500 documents at 2 a second"
+
+
+def test_of_an_encoder_that_does_not_tell_its_speed_no_time_is_told(world: IndexWorld) -> None:
+    world.shards.copying = False
+    change_model(world)
+    world.settle(looks=80)
+    assert world.status["rebuild"]["estimate"] == {"tokens": 50_000, "storage": "4Gi", "memory": "4Gi"}
 
 
 def test_vectors_that_are_copied_cost_no_tokens(world: IndexWorld) -> None:
     world.shards.copying = False
     world.edit(shards=3)
     world.settle(looks=80)
-    assert world.status["rebuild"]["estimate"] == {"storage": "6Gi"}
+    assert world.status["rebuild"]["estimate"] == {"storage": "6Gi", "memory": "6Gi"}
 
 
 def test_what_encoders_counted_is_better_than_a_guess() -> None:
-    guess = Estimate(documents=500, tokens=50_000, seconds=None, storage="4Gi")
+    guess = Estimate(documents=500, tokens=50_000, seconds=None, storage="4Gi", memory="4Gi", gpus=0)
     build = BuildState(rows=100, tokens=5_033, rows_per_second=4.0)
     assert corrected(guess, [build], 500) == replace(guess, tokens=25_000, seconds=120)
     assert corrected(guess, [BuildState(rows=100)], 500) == guess, "nobody counted"
     fewer = build.model_copy(update={"reused": 300})
     assert corrected(guess, [fewer], 500) == replace(guess, tokens=10_000, seconds=50), "what is reused is not embedded"
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(119, "119s"), (120, "2m"), (7_100, "118m"), (7_200, "2h"), (200_000, "2d")])
+def test_time_is_told_in_the_largest_unit_of_which_there_are_two(seconds: int, told: str) -> None:
+    guess = Estimate(documents=1, tokens=1_500_000, seconds=seconds, storage="1Gi", memory="512Mi", gpus=2)
+    assert str(guess) == (
+        f"about 1 documents, 1.5M tokens to embed in about {told}, 1Gi of further storage, 512Mi of memory, "
+        "2 GPUs or other devices"
+    )
 
 
 @pytest.mark.parametrize(("number", "told"), [(0, 0), (7, 7), (99, 99), (1_204_331, 1_200_000), (995, 1000), (125, 120)])
