@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from embedding_operator.plan import route as table
+from embedding_operator.plan import switch
 from embedding_serving.gateway import pods
 from embedding_serving.gateway.failures import ShardRefused
 from embedding_serving.outgoing.failures import Unavailable
@@ -63,8 +63,8 @@ def substitute() -> None:
         (housekeeping, "_watch_writes", shard.disks_are_sound),
         (housekeeping, "PURGE_SECONDS", 0.8),
         (housekeeping, "FENCE_LOOK_SECONDS", 0.25),
-        (table, "FIRST_WAIT", table.FIRST_WAIT / 25),
-        (table, "LONGEST_WAIT", table.FIRST_WAIT / 3),
+        (switch, "FIRST_WAIT", switch.FIRST_WAIT / 25),
+        (switch, "LONGEST_WAIT", switch.FIRST_WAIT / 3),
     ):
         assert hasattr(module, name), f"{module} has no {name} any more"
         setattr(module, name, other)

@@ -8,7 +8,7 @@ from embedding_serving.contract.admin import Message
 from embedding_serving.contract.route import GenerationRoute, Phase, Rebuild, Route
 
 from .following import Feeds, Reader
-from .standing import Assessment, Copy, Shard
+from .standing import Assessment, Copy, Shard, Standing
 from .wish import Wish
 
 STEADY = frozenset({Phase.STABLE, Phase.BUILDING, Phase.OBSERVING, Phase.COLLECTING})
@@ -86,6 +86,16 @@ class World:
             self.wish.encoder,
             self.route.donor,
         )
+
+    @property
+    def not_all_open(self) -> str:
+        """Which shards take no writes that should, in words."""
+        closed = [one.shard.name for one in self.found if one.standing is not Standing.OPEN]
+        return f"{', '.join(closed)} does not take writes" if closed else ""
+
+    def acted(self, name: str) -> dict[str, str]:
+        """What the route is to have on record of annotations once it has acted upon this one."""
+        return self.route.acted | {name: self.wish.said.get(name, "")}
 
     def decided(self, **changes: object) -> Decision:
         return Decision(successor(self.route, **changes), self.found)

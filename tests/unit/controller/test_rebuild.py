@@ -9,7 +9,7 @@ import pytest
 from embedding_operator.dataplane import PodError
 from embedding_operator.lanes import Key
 from embedding_operator.loop import Incomplete, Reconciler
-from embedding_operator.plan import route as decision_table
+from embedding_operator.plan import switch
 from embedding_operator.resources import CONFIG_MAP, POD, PVC, STORAGE_CLASS
 from embedding_operator.slots import RebuildSlots
 from embedding_serving.contract.admin import Activate, Follow, GatewayInfo, Message, Mode, Retire, Unfence
@@ -390,7 +390,7 @@ def test_a_rollback_whose_fence_was_called_off_is_still_wanted(world: IndexWorld
     world.settle(looks=80)
     assert (world.route.writer, world.route.phase, world.route.refused) == (2, Phase.OBSERVING, None)
     assert "goes back to generation 1 as soon as it can: the fence was called off" in str(world.status["conditions"])
-    monkeypatch.setattr(decision_table, "FIRST_WAIT", timedelta())
+    monkeypatch.setattr(switch, "FIRST_WAIT", timedelta())
     world.settle(looks=80)
     assert (world.route.writer, world.route.phase) == (1, Phase.OBSERVING)
     assert world.condition("UpToDate")[1] == "RolledBack"

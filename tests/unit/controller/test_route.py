@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.plan.route import FIRST_WAIT, LONGEST_WAIT, decide, pause
+from embedding_operator.plan.route import decide
 from embedding_operator.plan.standing import Copy, Shard, Standing
+from embedding_operator.plan.switch import FIRST_WAIT, LONGEST_WAIT, pause
 from embedding_operator.plan.wish import Wish
 from embedding_operator.plan.world import Decision
 from embedding_serving.contract.admin import Follow, Mode, Role, ShardInfo, SourceState, Unfence
