@@ -5,7 +5,7 @@ Hot routes stay off FastAPI: its validation would cost a search several times wh
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -82,7 +82,7 @@ class HotRoute:
     method: str
     path: str
     role: Role
-    handle: Callable[[Call], Awaitable[Answer]] | None = None
+    handle: Callable[[Call], Coroutine[Any, Any, Answer]] | None = None
     stream: Callable[[Call], Awaitable[None]] | None = None
     parameters: Sequence[str] = ()
 

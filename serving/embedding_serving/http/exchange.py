@@ -3,7 +3,7 @@
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from typing import Any, TypeVar
 
 from .problems import CONTENT_TYPE as PROBLEM
@@ -30,12 +30,16 @@ INCOMING = "incoming"
 
 
 class Incoming:
-    """What a connection knows of a request, beside what ASGI tells. whole: all of its body is here."""
+    """What a connection knows of a request, beside what ASGI tells.
 
-    __slots__ = ("on_lost", "whole")
+    whole: all of its body is here. lost: the client is gone.
+    """
+
+    __slots__ = ("lost", "on_lost", "whole")
 
     def __init__(self) -> None:
         self.whole = False
+        self.lost = False
         self.on_lost: Callable[[], None] | None = None
 
 
@@ -85,8 +89,11 @@ class Exchange:
             if not message.get("more_body"):
                 return
 
-    async def unless_hung_up(self, work: Awaitable[T]) -> T:
+    async def unless_hung_up(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs `work`; a client that leaves takes it along. Raises HungUp then. Only after the body was read."""
+        if self._incoming.lost:
+            work.close()
+            raise HungUp
         handler = asyncio.current_task()
         hung_up = False
 

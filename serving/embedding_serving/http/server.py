@@ -86,6 +86,7 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         super().connection_lost(exc)
         for incoming in self._unanswered:
+            incoming.lost = True
             if incoming.on_lost is not None:
                 incoming.on_lost()
 

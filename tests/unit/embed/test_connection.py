@@ -81,6 +81,37 @@ async def test_a_client_that_leaves_takes_its_request_along(size: int) -> None:
     await listening.stop()
 
 
+async def test_the_work_of_a_client_that_left_before_it_is_not_begun() -> None:
+    read, gone, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    begun: list[str] = []
+
+    async def work() -> None:
+        begun.append("work")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        exchange = Exchange(scope, receive, send, closing=False)
+        await exchange.body(1 << 20)
+        read.set()
+        await gone.wait()
+        with pytest.raises(HungUp):
+            await exchange.unless_hung_up(work())
+        answered.set()
+
+    listening = Listener(app, 0, shutdown_seconds=1)
+    listening.start()
+    _, writer = await asyncio.open_connection("127.0.0.1", listening.port)
+    writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx")
+    async with asyncio.timeout(20):
+        await read.wait()
+        writer.close()
+        while listening.server_state.connections:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.01)
+        gone.set()
+        await answered.wait()
+    assert not begun
+    await listening.stop()
+
+
 async def test_an_answer_before_the_end_of_the_body_leaves_the_connection_in_order(listener: Listener) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
     async with asyncio.timeout(20):

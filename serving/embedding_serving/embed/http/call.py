@@ -1,6 +1,6 @@
 """What a hot route is given, and what it gives back."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class HotRoute:
     task: Task
     dialect: Dialect
     texts_field: str
-    handle: Callable[[Call], Awaitable[Answer]]
+    handle: Callable[[Call], Coroutine[Any, Any, Answer]]
 
 
 def json_answer(value: Any) -> Answer:
