@@ -20,7 +20,7 @@ from cluster.connect import BACKENDS
 from corpus import Document, NoTexts, documents
 from demo import blockers, following, questions, rebuild, without_cluster
 from demo.endpoint import AnswerError, Endpoint
-from demo.installation import OPERATOR_PODS, RELEASE, install, namespace, others_acting_in, sole_use, uninstall
+from demo.installation import OF_THE_DEMO, OPERATOR_PODS, RELEASE, install, namespace, others_acting_in, sole_use, uninstall
 from demo.traffic import Traffic
 from images import Image, ImageError, build
 
@@ -156,8 +156,8 @@ def _bring_up(cluster: Cluster, console: Console, *, ours: bool) -> _Model:
     model = _Model(images["model"])
     _headline(console, 3, f"the operator, from charts/embedding-operator, for namespace {model.namespace}")
     _only_one_operator(cluster, model.namespace, ours=ours)
-    for name in (OPERATOR_NAMESPACE, model.namespace):
-        namespace(cluster, name)
+    namespace(cluster, OPERATOR_NAMESPACE)
+    namespace(cluster, model.namespace, OF_THE_DEMO)
     install(
         cluster,
         images,

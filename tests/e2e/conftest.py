@@ -12,7 +12,7 @@ import pytest
 
 import images as image_builder
 from cluster import Capability, Cluster, connect
-from demo.installation import others_acting_in, sole_use, uninstall
+from demo.installation import OF_THE_DEMO, others_acting_in, sole_use, uninstall
 from fixtures.hub import Hub
 from fixtures.installation import HUB_PORT, NODE_ADDRESS, RELEASE, ROOT, SYSTEM, Installation
 from fixtures.space import Space
@@ -84,6 +84,8 @@ def operator(cluster: Cluster, images: Images, crds: None) -> Iterator[Installat
     with sole_use(cluster):
         for other in others_acting_in(cluster, "demo", operator_namespace=SYSTEM):
             uninstall(cluster, operator_namespace=other.operator_namespace, release=other.release)
+        made_by_demo = ",".join(f"{key}={value}" for key, value in OF_THE_DEMO.items())
+        cluster.kubectl("delete", "namespace", "--selector", made_by_demo, "--timeout=120s")
         installation.upgrade()
         yield installation
         uninstall(cluster, operator_namespace=SYSTEM, release=RELEASE)
