@@ -45,8 +45,9 @@ class GatewayProcess(Node):
         self.routes = Routes("docs", "t", Path("/simulated"), self._told)
         self.fleet = Fleet(name, IndexName("t", "docs"), world.look_up)
         self.writes = Writes(self.routes, self.fleet, encoders, metrics)
-        self.reads = Reads(self.routes, self.fleet, Fanout(metrics))
-        self.searcher = Searcher(self.routes, self.fleet, Fanout(metrics), encoders, None)
+        fanout = Fanout(metrics, self.routes.left)
+        self.reads = Reads(self.routes, self.fleet, fanout)
+        self.searcher = Searcher(self.routes, self.fleet, fanout, encoders, None)
         self.spawn(self._follow())
 
     async def _follow(self) -> None:

@@ -91,7 +91,10 @@ class _Sent(NamedTuple):
 
 @dataclass(slots=True)
 class Fanout:
+    """left: whether reads no longer go to a pin's generation, by a route that came after it: nobody waits for its shards then."""
+
     metrics: Metrics
+    left: Callable[[Pin], bool] = lambda _pin: False
     lost_copy_seconds: float = LOST_COPY_SECONDS
 
     async def ask(
@@ -188,7 +191,7 @@ class Fanout:
         avoided = {tried}
         until_none = max(time.monotonic() + NO_COPY_SECONDS, copies.seen + patience)
         while True:
-            if deadline.passed:
+            if deadline.passed or self.left(pin):
                 raise ShardUnavailable([copies.shard], reason or copies.why_not())
             candidates = _candidates(copies, question)
             if question.positions:

@@ -22,7 +22,7 @@ from ..redis_store import RedisStore
 from ..role import listener, run_role, stop_event
 from .cache import ResultCache
 from .endpoints import Endpoints
-from .fanout import Fanout
+from .fanout import LOST_COPY_SECONDS, Fanout
 from .gate import Gate
 from .keys import ApiKeys
 from .metrics import Metrics
@@ -148,10 +148,13 @@ def _service(
     keys: ApiKeys,
     store: RedisStore | None,
 ) -> Service:
-    fanout, encoders = Fanout(metrics), Encoders(session, metrics.encoder_call)
+    encoders = Encoders(session, metrics.encoder_call)
     reranker = Reranker(settings.reranker, settings.rerank_timeout_seconds, session) if settings.reranker else None
-    searched = Fanout(metrics, lost_copy_seconds=0.0) if len(indexes) > 1 else fanout  # the fallback answers at once
-    searchers = [Searcher(index.routes, index.fleet, searched, encoders, reranker) for index in indexes]
+    patience = 0.0 if len(indexes) > 1 else LOST_COPY_SECONDS  # a fallback answers at once
+    searchers = [
+        Searcher(index.routes, index.fleet, Fanout(metrics, index.routes.left, patience), encoders, reranker)
+        for index in indexes
+    ]
     routes, fleet = indexes[0].routes, indexes[0].fleet
     return Service(
         settings=settings,
@@ -162,7 +165,7 @@ def _service(
         searcher=searchers[0],
         fallback=searchers[1] if len(searchers) > 1 else None,
         writes=Writes(routes, fleet, encoders, metrics),
-        reads=Reads(routes, fleet, fanout),
+        reads=Reads(routes, fleet, Fanout(metrics, routes.left)),
         cache=ResultCache(
             namespace=f"{settings.namespace}/{settings.service}/{settings.index}",
             ttl_seconds=settings.cache_ttl_seconds,

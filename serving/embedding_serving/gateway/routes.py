@@ -148,7 +148,7 @@ class Routes:
                     raise
                 if pin.canary:
                     choose = self.active
-                elif not isinstance(failure, ShardUnavailable) or not self._gone(pin):
+                elif not isinstance(failure, ShardUnavailable) or not self.left(pin):
                     raise
                 continue
             left = deadline.left()
@@ -158,14 +158,16 @@ class Routes:
                 await self.newer_than(pin.seq, min(left, retry_seconds))
                 retry_seconds = min(2 * retry_seconds, LAST_RETRY_SECONDS)
 
+    def left(self, pin: Pin) -> bool:
+        """Whether reads no longer go to the pinned generation, so that its silence says nothing of the index."""
+        if self._route is None or self._route.seq == pin.seq:
+            return False
+        return all(one.number != pin.number for one in self._readable)
+
     def _stuck(self, pin: Pin, moved: Moved) -> RouteUnavailable:
         what = f"index {self.index!r} has moved on from generation {pin.number}"
         return RouteUnavailable(f"{what}, and no newer route arrived in time: {moved.detail}")
 
-    def _gone(self, pin: Pin) -> bool:
-        """Whether the pinned generation was let go of meanwhile, so that its silence says nothing of the index."""
-        route = self._route
-        return route is not None and route.seq > pin.seq and all(one.generation != pin.number for one in route.generations)
 
 
 def _content(path: Path) -> bytes:

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from embedding_serving.gateway.breaker import FAILURES_TO_OPEN
 from embedding_serving.gateway.failures import ShardRefused, ShardUnavailable
 from embedding_serving.gateway.fanout import LOST_COPY_SECONDS, NO_COPY_SECONDS, Fanout, Frame, Question, Replies
+from embedding_serving.gateway.routes import Pin
 from embedding_serving.outgoing.deadline import Deadline
 from embedding_serving.outgoing.failures import Moved
 from embedding_serving.wire.errors import WireError
@@ -27,10 +29,17 @@ def hanging(role: str = "Writer") -> FrameShard:
     return FrameShard(role=role, answers={"count": lambda call: asyncio.sleep(60)})
 
 
-async def ask(made: World, question: Question = COUNT, *, seconds: float = 2.0, partial: bool = False) -> Replies:
+async def ask(
+    made: World,
+    question: Question = COUNT,
+    *,
+    seconds: float = 2.0,
+    partial: bool = False,
+    left: Callable[[Pin], bool] = lambda _: False,
+) -> Replies:
     numbers = range(len(made.shards))
     deadline = Deadline.after(seconds)
-    return await Fanout(made.metrics).ask(made.shards, made.pin, lambda _: question, numbers, deadline, partial=partial)
+    return await Fanout(made.metrics, left).ask(made.shards, made.pin, lambda _: question, numbers, deadline, partial=partial)
 
 
 def counts(replies: Replies) -> list[int]:
@@ -66,6 +75,21 @@ async def test_a_shard_whose_only_copy_restarts_is_waited_for() -> None:
         await asyncio.sleep(3 * NO_COPY_SECONDS)
         await only.start()
         assert counts(await asking) == [7]
+
+
+@pytest.mark.parametrize("strong", [True, False])
+async def test_a_shard_is_not_waited_for_once_reads_go_elsewhere(strong: bool) -> None:
+    gone, elsewhere = counting(7), False
+    async with world([[gone]]) as made:
+        await gone.stop()
+        question = Question([Frame("count", {})], strong=strong)
+        asking = asyncio.create_task(ask(made, question, seconds=60, left=lambda _: elsewhere))
+        await asyncio.sleep(3 * NO_COPY_SECONDS)
+        assert not asking.done()
+        elsewhere = True
+        async with asyncio.timeout(LOST_COPY_SECONDS / 2):
+            with pytest.raises(ShardUnavailable):
+                await asking
 
 
 async def test_a_shard_without_copies_for_long_is_not_waited_for() -> None:

@@ -122,6 +122,17 @@ async def test_what_a_canary_cannot_answer_the_active_generation_does(routes: Ro
     assert seen == [2, 1]
 
 
+def test_a_generation_is_left_when_a_newer_route_sends_no_reads_there(routes: Routes) -> None:
+    routes.offer(route_to(ONE))
+    pin = routes.active()
+    assert not routes.left(pin)
+    routes.offer(route_to(ONE, TWO, seq=2, weights={1: 90, 2: 10}))
+    assert not routes.left(pin)
+    routes.offer(route_to(TWO, ONE, seq=3, weights={2: 100}))
+    assert routes.left(pin), "it stands for the way back alone"
+    assert not routes.left(routes.active())
+
+
 async def test_the_silence_of_a_generation_that_was_let_go_is_no_answer(routes: Routes) -> None:
     routes.offer(route_to(ONE))
 
