@@ -155,6 +155,16 @@ def test_rows_that_came_are_built_in_when_no_more_do(open_index: Open) -> None:
     same(store, index, clustered(random, 1)[0], 10, Distance.EUCLIDEAN)
 
 
+def test_a_build_that_is_to_come_is_told_while_the_last_one_is_too_recent(open_index: Open) -> None:
+    store, random = MemoryStore(), np.random.default_rng(3)
+    limits = dataclasses.replace(SMALL, quiet_seconds=0.05, quiet_growth_rows_min=50, rest_factor=1e6)
+    index = open_index(store, limits=limits)
+    index.apply(*store.commit(clustered(random, 600), []))
+    wait_until(lambda: built(index), "the first build")
+    index.apply(*store.commit(clustered(random, 100), []))
+    wait_until(lambda: "soon after the last one: 100 rows came" in (index.state().building or ""), "it is told")
+
+
 def test_shapes_that_do_not_fit_are_refused_and_change_nothing(open_index: Open) -> None:
     store = MemoryStore()
     index = open_index(store)

@@ -71,6 +71,8 @@ class Upkeep:
     _last_snapshot: float = 0.0
     _seen: tuple[int, float] = (-1, 0.0)
     """Slots at the last look, and since when there were as many."""
+    _resting: str | None = None
+    """Why there will be a build as soon as the last one is long enough ago."""
     _token: int = 0
 
     def __post_init__(self) -> None:
@@ -114,7 +116,7 @@ class Upkeep:
         if pace.message:
             wait = max(0.0, pace.not_before - time.monotonic())
             return f"again in {wait:.0f} s after {pace.failures} failures: {pace.message}"
-        return None
+        return f"soon after the last one: {self._resting}" if self._resting else None
 
     def _run(self) -> None:
         while not self._stopping.wait(self.limits.check_seconds):
@@ -139,10 +141,14 @@ class Upkeep:
 
     def _start_if_due(self, now: float) -> None:
         what = due(self.options, self._facts(now), self.limits)
+        self._resting = None
         if what is None:
             self._pace.message = None
             return
-        if now < self._pace.not_before or (now < self._pace.rest_until and not what.urgent):
+        if now < self._pace.not_before:
+            return
+        if now < self._pace.rest_until and not what.urgent:
+            self._resting = what.reason
             return
         job = self._job(what)
         logger.info("index build starts", extra={"reason": what.reason, "rows": job.count, "compact": what.compact})
