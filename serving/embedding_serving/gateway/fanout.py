@@ -91,7 +91,10 @@ class _Sent(NamedTuple):
 
 @dataclass(slots=True)
 class Fanout:
-    """left: whether reads no longer go to a pin's generation, by a route that came after it: nobody waits for its shards then."""
+    """left: whether a newer route sends no reads to a pin's generation any more. Nobody waits for its shards then.
+
+    lost_copy_seconds: how long reads wait for a shard that has just lost its last copy.
+    """
 
     metrics: Metrics
     left: Callable[[Pin], bool] = lambda _pin: False

@@ -130,7 +130,8 @@ def _index(info: ShardInfo) -> Iterable[Metric]:
     kind = GaugeMetricFamily("shard_index_type", "1 for the type of index at work", labels=["type"])
     kind.add_metric([index.type], 1.0)
     yield kind
-    yield GaugeMetricFamily("shard_index_building", "1 while an index is being built or is to be", value=float(index.building is not None))
+    building = float(index.building is not None)
+    yield GaugeMetricFamily("shard_index_building", "1 while an index is being built or is to be", value=building)
     yield GaugeMetricFamily("shard_index_covered_rows", "Rows that the index covers", value=float(index.covered))
     yield GaugeMetricFamily("shard_index_depth", "Candidates that are scored exactly", value=float(index.depth))
     yield GaugeMetricFamily("shard_index_dead_rows", "Replaced and deleted rows in the index", value=float(index.dead_rows))
