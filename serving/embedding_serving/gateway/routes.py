@@ -169,7 +169,6 @@ class Routes:
         return RouteUnavailable(f"{what}, and no newer route arrived in time: {moved.detail}")
 
 
-
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
