@@ -50,7 +50,7 @@ async def _through(space: Space, cluster: Cluster, seed: int) -> Ledger:
             await asyncio.sleep(0.1)
         running = asyncio.create_task(ledger.run())
         try:
-            await _kill_all_kinds(space, cluster, random.Random(seed), running)
+            await _kill_all_kinds(space, cluster, random.Random(seed), running, urls)
             await asyncio.to_thread(_lose_a_volume, space)
             ledger.stop()
             await running
@@ -78,8 +78,10 @@ async def _follow_gateways(space: Space, urls: list[str]) -> None:
         await asyncio.sleep(0.5)
 
 
-async def _kill_all_kinds(space: Space, cluster: Cluster, draw: random.Random, running: "asyncio.Task[None]") -> None:
-    """One death at a time: the next comes when a copy of every shard and a gateway answer."""
+async def _kill_all_kinds(
+    space: Space, cluster: Cluster, draw: random.Random, running: "asyncio.Task[None]", urls: list[str]
+) -> None:
+    """One death at a time: the next comes when all copies and gateways answer, and clients know of both gateways."""
     killed: dict[str, int] = {}
     while sum(killed.values()) < KILLS:
         await asyncio.sleep(draw.uniform(0.2, MOST_SECONDS_BETWEEN))
@@ -92,7 +94,7 @@ async def _kill_all_kinds(space: Space, cluster: Cluster, draw: random.Random, r
         except (AssertionError, ProcessLookupError):
             continue
         killed[victim] = killed.get(victim, 0) + 1
-        await _until(lambda: _all_serve(space), 120)
+        await _until(lambda: len(urls) == GATEWAYS and _all_serve(space), 120)
     print(f"killed {killed}")
 
 

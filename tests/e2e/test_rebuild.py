@@ -18,7 +18,7 @@ from fixtures import models
 from fixtures.hub import Hub
 from fixtures.installation import SYSTEM
 from fixtures.pod_processes import process_of
-from fixtures.rebuild_faults import ONLY_ONE, Fault, all_answer, all_faults, target
+from fixtures.rebuild_faults import GATEWAYS, ONLY_ONE, Fault, all_answer, all_faults, target
 from fixtures.rebuilds import LITTLE, Rebuilds, Traffic, load
 from fixtures.space import Space
 
@@ -43,7 +43,7 @@ def docs(shared_space: Space, cluster: Cluster, minilm_source: dict[str, object]
     shared_space.apply_model("one", model={"source": minilm_source}, **LITTLE)
     shared_space.apply_model("other", model=other_model, **LITTLE)
     shared_space.apply_index("docs", modelRef={"name": "one"}, shards=2, **LITTLE)
-    shared_space.apply_search("docs", "docs", replicas=2, timeoutMilliseconds=10_000, **LITTLE)
+    shared_space.apply_search("docs", "docs", replicas=GATEWAYS, timeoutMilliseconds=10_000, **LITTLE)
     for kind, name in (("vectorindex", "docs"), ("searchservice", "docs"), ("embeddingmodel", "other")):
         shared_space.wait_up_to_date(name, kind=kind, seconds=240)
     _seed(shared_space)
