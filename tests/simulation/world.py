@@ -84,8 +84,16 @@ class World:
 
     def unanswered(self, kind: str, error: BaseException) -> None:
         self.trace(f"a {kind} read is not answered: {type(error).__name__} {error}")
-        if self.calm:
+        if self.calm and self._all_heard:
             self.broken(f"a {kind} read was not answered though nothing failed: {error}")
+
+    @property
+    def _all_heard(self) -> bool:
+        """Gateways know who takes writes. In a cluster the former generation stays until those that answer do; here it may not,
+        so that the rest is held to its word without that help.
+        """
+        known = [gateway.routes.current for gateway in self.gateways]
+        return all(route is not None and route.writer == self.kube.route.writer for route in known)
 
     # --- who runs ---
 
