@@ -13,6 +13,7 @@ from fixtures.installation import OPERATOR, SYSTEM
 from fixtures.ledger import DIMENSIONS, Ledger
 from fixtures.ledger_http import HttpApi, session
 from fixtures.pod_processes import kill
+from fixtures.rebuilds import is_ready
 from fixtures.space import Space
 
 KILLS = 30
@@ -69,11 +70,7 @@ async def _follow_gateways(space: Space, urls: list[str]) -> None:
             pods = await asyncio.to_thread(space.list, "pods", "embedding-operator.io/searchservice=docs")
         except ClusterError:
             pods = []
-        found = [
-            f"http://{pod['status']['podIP']}:8080"
-            for pod in pods
-            if any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", []))
-        ]
+        found = [f"http://{pod['status']['podIP']}:8080" for pod in pods if is_ready(pod)]
         urls[:] = found or urls
         await asyncio.sleep(0.5)
 

@@ -1,5 +1,6 @@
 """What another generation costs, before it is begun and while it is built. Numbers are round: they are told, not billed."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -13,7 +14,7 @@ from .shards import ShardWorld
 BYTES_PER_TOKEN = 4
 """Of text, in languages that tokenizers were made for; others take up to three times as many tokens."""
 DIGITS = 2
-GIBI = 2**30
+MEBI = 2**20
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def estimate(
         tokens=None if tokens is None else round_off(tokens),
         seconds=round_off(max(1, tokens // tokens_per_second)) if tokens and tokens_per_second else None,
         storage=times(size, volumes),
-        memory=_in_mebibytes(pods.memory),
+        memory=_bytes(pods.memory),
         gpus=pods.devices,
     )
 
@@ -84,13 +85,14 @@ def corrected(before: Estimate, builds: Sequence[BuildState], total_documents: i
 
 
 def round_off(number: int, digits: int = DIGITS) -> int:
-    """To two digits, so that it is the same at the next look."""
+    """To so many digits, so that it is the same at the next look."""
     return round(number, digits - len(str(number)))
 
 
-def _in_mebibytes(number: Decimal) -> str:
-    unit = "Gi" if number and number % GIBI == 0 else "Mi"
-    return written(number.quantize(Decimal(1)), like=f"1{unit}")
+def _bytes(number: Decimal) -> str:
+    """Rounded up to whole Mi, and in Gi where they are whole too."""
+    whole = math.ceil(number / MEBI)
+    return written(Decimal(whole * MEBI), like="1Gi" if whole and whole % 1024 == 0 else "1Mi")
 
 
 def _short(number: int) -> str:

@@ -82,12 +82,8 @@ def needs(s: IndexSnapshot, planned: GenerationRoute) -> Mapping[str, Decimal]:
 def requested(s: IndexSnapshot, planned: GenerationRoute) -> Pods:
     """By all its pods. Devices: whatever resource has a vendor's name, such as nvidia.com/gpu."""
     asked = needs(s, planned)
-    devices = [number for name, number in asked.items() if name.startswith("requests.") and _is_device(name)]
+    devices = [number for name, number in asked.items() if name.startswith("requests.") and "/" in name]
     return Pods(memory=asked.get("memory", Decimal(0)), devices=int(sum(devices)))
-
-
-def _is_device(name: str) -> bool:
-    return "/" in name and CLASS not in name
 
 
 def _of_encoders(s: IndexSnapshot, planned: GenerationRoute) -> Mapping[str, Decimal]:

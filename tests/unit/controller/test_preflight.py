@@ -9,7 +9,7 @@ import pytest
 from embedding_operator.api.quantity import times, written
 from embedding_operator.lanes import Key
 from embedding_operator.loop import Reconciler
-from embedding_operator.plan.estimate import Estimate, corrected, round_off
+from embedding_operator.plan.estimate import Estimate, Pods, corrected, estimate, round_off
 from embedding_operator.resources import RESOURCE_QUOTA, STORAGE_CLASS, VECTOR_INDEX
 from embedding_operator.slots import RebuildSlots
 from embedding_serving.contract.admin import BuildState
@@ -172,3 +172,11 @@ def test_numbers_are_round(number: int, told: int) -> None:
 def test_quantities_keep_their_unit(quantity: str, number: int, told: str) -> None:
     assert times(quantity, number) == told
     assert written(Decimal(number), like="7") == str(number)
+
+
+@pytest.mark.parametrize(("number", "told"), [(0, "0Mi"), (5e8, "477Mi"), (2**30, "1Gi"), (3 * 2**29, "1536Mi")])
+def test_memory_is_told_in_whole_units(number: float, told: str) -> None:
+    pods = Pods(Decimal(number), 0)
+    guess = estimate([], embeds=False, tokens_per_second=None, size="1Gi", volumes=1, pods=pods)
+    assert guess is not None
+    assert guess.memory == told
