@@ -213,6 +213,11 @@ class Shards:
     def __len__(self) -> int:
         return len(self.copies)
 
+    @property
+    def least_copies(self) -> int:
+        """Known of the shard that has the fewest, at least 1."""
+        return max(1, min(len(copies.pods) for copies in self.copies))
+
     def positions(self) -> tuple[int, ...]:
         return tuple(copies.position for copies in self.copies)
 

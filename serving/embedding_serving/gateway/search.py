@@ -6,7 +6,8 @@ of the merged hits alone are fetched, each from the copy that named its row: row
 """
 
 import asyncio
-from collections.abc import Container, Mapping, Sequence
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -30,11 +31,17 @@ from .position import Positions, wanted
 from .reranker import Reranker
 from .routes import Pin, Routes
 from .search_request import Search
+from .together import Together
 
-DOCUMENTS_AT_ONCE = 128
-"""Documents that come with a search, of all shards, or in one fetch."""
+DOCUMENTS_AT_ONCE = 256
+"""Documents that one shard sends with its hits, or in one fetch."""
 UNASKED_BYTES = 16_384
-"""What the documents of one of several shards may have in all to come with a search: most of them may be in vain."""
+"""What the documents of one of several shards may have to come with a search: some of them are in vain."""
+SURELY = 3
+"""Standard deviations: a shard has that many more than its share of the best hits about once in a thousand searches."""
+UNHURRIED_SECONDS = 0.5
+"""Who has that long may wait for others a few milliseconds, and be given up up to `TOGETHER_SECONDS` early with them."""
+TOGETHER_SECONDS = 0.05
 MOST_WIDTH = 10_000
 """Hits that a shard lists at most."""
 ROUNDS = 3
@@ -79,6 +86,15 @@ class Hit(NamedTuple):
     score: float
 
 
+class _Alone(NamedTuple):
+    """A search that others of its shape may join: of one pin, and due at the same time."""
+
+    pin: Pin
+    shards: Shards
+    asked: Asked
+    context: SearchContext
+
+
 class _Gone(Exception):
     """Rows were gone when their documents were fetched. hits: what is left. missing: of one search at most; deeper: whether
     more lie behind what was found.
@@ -101,6 +117,7 @@ class Searcher:
         self._fanout = fanout
         self._encoders = encoders
         self._reranker = reranker
+        self._together = Together(self._joined)
 
     async def find(self, searches: Sequence[Search], context: SearchContext) -> Found:
         """Raises ApiError for what the generation cannot answer, Unavailable, ShardRefused, TextRefused."""
@@ -116,8 +133,12 @@ class Searcher:
         asked = await self._with_vectors(pin, searches, context)
         shards = self._fleet.shards(pin.generation)
         if len(asked) == 1:
-            results, failed = await self._group(pin, shards, asked, context)
-            return Found(pin.generation, results, failed)
+            shape = _joining(pin, asked[0].search, context)
+            if shape is None:
+                (hits,), failed = await self._group(pin, shards, asked, context)
+            else:
+                hits, failed = await self._together.ask(shape, _Alone(pin, shards, asked[0], context), shards.least_copies)
+            return Found(pin.generation, [hits], failed)
         groups: dict[Any, list[int]] = {}
         for index, one in enumerate(asked):
             groups.setdefault(_shape(one.search), []).append(index)
@@ -169,6 +190,12 @@ class Searcher:
             raise ApiError(400, "zero_vector", "the model's vector of this query is all zeros", field=field)
         return unit
 
+    async def _joined(self, alike: Sequence[_Alone]) -> list[tuple[Hits, Mapping[int, str]]]:
+        """Searches of several requests, until the first of them is due."""
+        pin, shards, _, context = min(alike, key=lambda one: one.context.deadline) if len(alike) > 1 else alike[0]
+        results, failed = await self._group(pin, shards, [one.asked for one in alike], context)
+        return [(hits, failed) for hits in results]
+
     async def _group(
         self, pin: Pin, shards: Shards, asked: Sequence[Asked], context: SearchContext
     ) -> tuple[list[Hits], Mapping[int, str]]:
@@ -189,7 +216,7 @@ class Searcher:
         include = search.include
         if search.rerank and not include.text:
             include = Include(True, include.metadata, include.vector)
-        documents = len(shards) * search.depth * len(asked)
+        documents = _likely(search.depth, len(shards)) * len(asked)
         at_once = not search.hybrid and not include.vector and documents <= DOCUMENTS_AT_ONCE
         spare = 0
         for round_ in range(ROUNDS):
@@ -221,17 +248,19 @@ class Searcher:
     ) -> tuple[list[list[Hit]], Mapping[int, str]]:
         """spare: so many hits more are looked for, in place of those that are gone: a copy lets go of them a little later."""
         search = asked[0].search
-        most_bytes = UNASKED_BYTES if len(shards) > 1 else None
-        frames = _frames(asked, include, search.width + spare, at_once=at_once, most_bytes=most_bytes)
+        frames = _frames(asked, include, search.width + spare, len(shards), at_once=at_once)
         positions, strong = wanted(context.tokens, pin.number, pin.epoch) if context.tokens else ({}, False)
         question = Question(frames, search.strong or strong, positions)
         replies = await self._fanout.ask(
             shards, pin, lambda shard: question, range(len(shards)), context.deadline, partial=search.partial
         )
         rankings = [_ranking(replies, one.search, index, len(asked), spare) for index, one in enumerate(asked)]
-        documents, untold = _told(replies) if at_once else ({}, range(len(replies.replies)))
+        documents = _told(replies) if at_once else {}
+        untold = dict.fromkeys(
+            key for ranking in rankings for one in ranking if (key := (one.source, one.row)) not in documents
+        )
         if untold:
-            documents |= await self._fetch(pin, shards, replies, untold, rankings, include, context)
+            documents |= await self._fetch(pin, shards, replies, untold, include, context)
         hits = [
             [Hit(stored, one.score) for one in ranking if (stored := documents.get((one.source, one.row))) is not None]
             for ranking in rankings
@@ -249,16 +278,14 @@ class Searcher:
         pin: Pin,
         shards: Shards,
         replies: Replies,
-        sources: Container[int],
-        rankings: Sequence[Sequence[Ranked]],
+        wanted: Iterable[tuple[int, int]],
         include: Include,
         context: SearchContext,
     ) -> dict[tuple[int, int], Stored | None]:
-        """Documents of these sources by source and row; None where a row is gone."""
+        """Documents by source and row; None where a row is gone."""
         rows: dict[int, list[int]] = {}
-        for source, row in dict.fromkeys((one.source, one.row) for ranking in rankings for one in ranking):
-            if source in sources:
-                rows.setdefault(source, []).append(row)
+        for source, row in wanted:
+            rows.setdefault(source, []).append(row)
         parts = [
             (source, some[start : start + DOCUMENTS_AT_ONCE])
             for source, some in rows.items()
@@ -309,14 +336,32 @@ def _shape(search: Search) -> Any:
     return search.width, filter_, search.include, rerank, search.partial, search.strong, search.near, search.keywords is None
 
 
-def _frames(asked: Sequence[Asked], include: Include, width: int, *, at_once: bool, most_bytes: int | None) -> list[Frame]:
-    """One of all vectors, then one for each text of keywords. most_bytes: of documents that come at once."""
+def _joining(pin: Pin, search: Search, context: SearchContext) -> Hashable | None:
+    """What searches have in common that may go together, None for one that goes alone: others would wait for its filter, its
+    re-ranker or its keywords, or would have to be as fresh as it asks for, or as quick.
+    """
+    alone = not search.near or search.keywords is not None or search.filter_ is not None or search.rerank is not None
+    if alone or context.tokens or context.deadline.left() < UNHURRIED_SECONDS:
+        return None
+    due = context.deadline.at // TOGETHER_SECONDS
+    return pin.seq, pin.number, pin.canary, due, search.width, search.include, search.partial, search.strong
+
+
+def _likely(k: int, shards: int) -> int:
+    """Hits of one of so many shards among the k best of all, surely enough: documents are dealt to shards by a hash."""
+    share = 1 / shards
+    return min(k, math.ceil(k * share + SURELY * math.sqrt(k * share * (1 - share))))
+
+
+def _frames(asked: Sequence[Asked], include: Include, width: int, shards: int, *, at_once: bool) -> list[Frame]:
+    """One of all vectors, then one for each text of keywords."""
     search = asked[0].search
     head: dict[str, Any] = {"k": width, "documents": at_once}
     if at_once:
         head["include"] = include.head()
-        if most_bytes is not None:
-            head["documents_bytes"] = most_bytes
+        if shards > 1:
+            head["documents_first"] = _likely(width, shards)
+            head["documents_bytes"] = UNASKED_BYTES * len(asked)
     if search.filter_ is not None:
         head["filter"] = search.filter_.canonical()
     frames = []
@@ -350,15 +395,16 @@ def _ranking(replies: Replies, search: Search, query: int, queries: int, spare: 
     return fused([best(one, search.width + spare) for one in lists], search.depth + spare)
 
 
-def _told(replies: Replies) -> tuple[dict[tuple[int, int], Stored | None], list[int]]:
-    """Documents that came with the answers, by source and row; and the sources that have left some out."""
+def _told(replies: Replies) -> dict[tuple[int, int], Stored | None]:
+    """Documents that came with the answers, by source and row; None where a row is gone."""
     documents: dict[tuple[int, int], Stored | None] = {}
-    untold: list[int] = []
     for source, reply in enumerate(replies.replies):
         for answer in reply.answers:
-            if "documents" not in answer.head:
-                untold.append(source)
+            told = answer.head.get("documents")
+            if not told:
                 continue
-            for raws in answer.head["documents"]:
-                documents |= {(source, raw[0]): Stored(raw) for raw in raws if raw is not None}
-    return documents, untold
+            rows = np.frombuffer(answer.tail, dtype="<i8", count=answer.head["n"] * len(told))
+            for numbers, raws in zip(rows.reshape(len(told), -1).tolist(), told, strict=True):
+                for row, raw in zip(numbers, raws, strict=False):  # fewer documents than hits
+                    documents[source, row] = None if raw is None else Stored(raw)
+    return documents

@@ -49,7 +49,8 @@ class Read(Space):
 class Search(Read):
     """exact: compare with every vector, and say so in the answer; for measuring what the approximate index finds.
 
-    documents_bytes: beyond so many, the documents are left out.
+    documents_first: of how many hits the documents are wanted; of all without it. documents_bytes: beyond so many, they are
+    left out.
     """
 
     exact: bool = False
@@ -57,6 +58,7 @@ class Search(Read):
     queries: int = Field(default=1, ge=1, le=MAX_QUERIES)
     filter: Any = None
     documents: bool = False
+    documents_first: int | None = Field(default=None, ge=1)
     documents_bytes: int | None = Field(default=None, ge=0)
     include: Include = Include()
 
@@ -66,6 +68,7 @@ class Keywords(Read):
     k: int = Field(ge=1, le=MAX_K)
     filter: Any = None
     documents: bool = False
+    documents_first: int | None = Field(default=None, ge=1)
     documents_bytes: int | None = Field(default=None, ge=0)
     include: Include = Include()
 

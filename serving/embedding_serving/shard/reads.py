@@ -176,8 +176,8 @@ class Reads:
         return self._reply(found, (_bytes(rows, "<i8"), _bytes(scores, "<f4")), state)
 
     def _hits(self, rows: Rows, head: heads.Search | heads.Keywords) -> list[list[list[Any] | None]] | None:
-        """Documents of each query's hits, None where one has gone since; None for all where they are more than is wanted."""
-        numbers = [[row for row in one if row != NO_ROW] for one in rows.tolist()]
+        """Documents of each query's first hits, None where one has gone since; None for all that are more than is wanted."""
+        numbers = [[row for row in one if row != NO_ROW] for one in rows[:, : head.documents_first].tolist()]
         wanted = list(dict.fromkeys(row for one in numbers for row in one))
         most = head.documents_bytes
         try:

@@ -1,5 +1,6 @@
 """Hits whose documents are gone: the copies let go of them a little later, and others take their place meanwhile."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ class Shard:
             rows * call.head.get("queries", 1), [1.0 - row / COUNT for row in rows] * call.head.get("queries", 1)
         )
         head["n"] = len(rows)
-        return (head | {"documents": [[self._document(row) for row in rows]]} if call.head["documents"] else head), tail
+        told = rows[: call.head.get("documents_first", len(rows))]
+        return (head | {"documents": [[self._document(row) for row in told]]} if call.head["documents"] else head), tail
 
     def _fetch(self, call: Call) -> Any:
         return {"documents": [self._document(row) for row in call.head["rows"]]}, b"\0" * 8 * sum(
@@ -49,8 +51,8 @@ class Shard:
         )
 
 
-async def answered(shard: Shard, tmp_path: Path, *searches: Search) -> list[list[str]]:
-    async with world([[shard.frames]]) as made:
+async def answered(shard: Shard, tmp_path: Path, *searches: Search, others: Sequence[Shard] = ()) -> list[list[str]]:
+    async with world([[one.frames] for one in (shard, *others)]) as made:
         routes = Routes("docs", "test", tmp_path)
         routes.offer(route_to(made.pin.generation))
         searcher = Searcher(routes, made.fleet, Fanout(made.metrics), None, None)  # type: ignore[arg-type]
@@ -70,6 +72,17 @@ async def test_each_search_of_a_batch_has_as_many_as_it_asks_for(tmp_path: Path)
     """Hybrid searches of different k are asked together."""
     few, many = await answered(Shard(1), tmp_path, search_of(1, keywords="a"), search_of(4, keywords="a"))
     assert (few, many) == (["d1"], ["d1", "d2", "d3", "d4"])
+
+
+async def test_documents_that_a_shard_left_out_are_fetched_and_no_others(tmp_path: Path) -> None:
+    """All hits lie in one of two shards: it sends those of the first 14 with them."""
+    shard, empty = Shard(0), Shard(0, count=0)
+    (found,) = await answered(shard, tmp_path, search_of(15), others=[empty])
+    assert found == [f"d{row}" for row in range(15)]
+    assert shard.asked == [15]
+    (fetch,) = shard.frames.ops("fetch")
+    assert fetch["rows"] == list(range(14, 15))
+    assert not empty.frames.ops("fetch")
 
 
 @pytest.mark.parametrize("vector", [False, True], ids=["at once", "fetched"])
