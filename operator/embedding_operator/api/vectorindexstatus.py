@@ -40,7 +40,7 @@ class Estimate(Part):
     memory: Text | None = None
     """Additional memory that its pods request, as a quantity; spare encoders included."""
     gpus: Count | None = None
-    """Devices that its spare encoders request."""
+    """Devices (GPUs, for instance) that its pods request; spare encoders included."""
 
 
 class FailedDocument(Part):
