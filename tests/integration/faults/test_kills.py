@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from faults.killer import Killer
-from fixtures.ledger import BrokenPromise, Ledger
+from fixtures.ledger import Ledger, first_broken
 from fixtures.ledger_http import HttpApi, session
 from integration.shard.shard_process import until
 
@@ -43,8 +43,8 @@ async def keeping_a_ledger(service: Service, seed: int) -> AsyncIterator[Ledger]
             await worth_it(ledger, running)
             ledger.stop()
             await running
-        except* BrokenPromise as broken:
-            raise broken.exceptions[0] from None
+        except ExceptionGroup as group:
+            raise first_broken(group) from None
         finally:
             running.cancel()
             print(ledger.counts)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fixtures.ledger import BrokenPromise, Change, Content, Ledger, Outcome, Read, Unavailable, _after
+from fixtures.ledger import BrokenPromise, Change, Content, Ledger, Outcome, Read, Unavailable, _after, first_broken
 
 OPERATIONS = 1_000
 
@@ -74,8 +74,8 @@ async def drive(service: Service, seed: int) -> Ledger:
     ledger.stop()
     try:
         await running
-    except* BrokenPromise as broken:
-        raise broken.exceptions[0] from None
+    except ExceptionGroup as group:
+        raise first_broken(group) from None
     await ledger.verify()
     return ledger
 

@@ -102,7 +102,7 @@ def test_a_write_that_is_held_for_too_long_is_told_so(copied: tuple[GatewayProce
     made.copies[0][0].tell("fence", epoch=2, deadline_seconds=60)
     with Client(running) as client:
         body = {"documents": [{"id": "held", "vector": V[2]}]}
-        problem = client.post("/v1/documents", body, 503, X_Timeout="0.3")
+        problem = client.post("/v1/documents", body, 503, X_Timeout="2")
         assert (problem["code"], "shard 0" in problem["detail"], "fenced" in problem["detail"]) == (
             "shard_unavailable",
             True,

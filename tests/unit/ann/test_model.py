@@ -77,6 +77,7 @@ def test_rows_come_and_go_while_an_engine_is_built_and_the_vectors_are_compacted
     store = MemoryStore()
     store.commit(clustered(random, 150), [])
     index = open_index(store, limits=dataclasses.replace(SMALL, exact_rows=60))
+    wait_until(lambda: built(index), "the first build")  # of no more rows than are seen in whole
     compactions = 0
     deadline = time.monotonic() + 60
     while compactions < 2:

@@ -27,6 +27,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_a_started_process_is_found_by_its_mark_until_it_dies() -> None:
     pid = process.spawn("sleeper", ["sleep", "60"], "f1")
+    until(lambda: "sleeper" in process.leaders())  # while `env` becomes the program, the kernel shows no environment
     found = process.leaders()["sleeper"]
     assert (found.pid, found.fingerprint, found.leader) == (pid, "f1", True)
     process.kill([pid])
