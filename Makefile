@@ -4,8 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/embedding-operator
-# The images' Python where there is one: what distributions and Docker publish is optimized by profile, what pyenv compiles
-# runs the servers at two thirds of its speed, and every test and benchmark with them.
+# The images' Python where there is one: what distributions and Docker publish is optimized by profile, and what pyenv
+# compiles is not: plain Python runs at two thirds of the speed there.
 PYTHON ?= $(shell for python in /usr/local/bin/python3.11 /usr/bin/python3.11; do \
   $$python -c 'import venv, ensurepip' 2>/dev/null && echo $$python && exit; done; echo python3)
 PYTHON := $(PYTHON)

@@ -192,7 +192,7 @@ class Searcher:
 
     async def _joined(self, alike: Sequence[_Alone]) -> list[tuple[Hits, Mapping[int, str]]]:
         """Searches of several requests, until the first of them is due."""
-        pin, shards, _, context = min(alike, key=lambda one: one.context.deadline) if len(alike) > 1 else alike[0]
+        pin, shards, _, context = min(alike, key=lambda one: one.context.deadline)
         results, failed = await self._group(pin, shards, [one.asked for one in alike], context)
         return [(hits, failed) for hits in results]
 
@@ -340,11 +340,11 @@ def _joining(pin: Pin, search: Search, context: SearchContext) -> Hashable | Non
     """What searches have in common that may go together, None for one that goes alone: others would wait for its filter, its
     re-ranker or its keywords, or would have to be as fresh as it asks for, or as quick.
     """
-    alone = not search.near or search.keywords is not None or search.filter_ is not None or search.rerank is not None
+    alone = search.keywords is not None or search.filter_ is not None or search.rerank is not None
     if alone or context.tokens or context.deadline.left() < UNHURRIED_SECONDS:
         return None
     due = context.deadline.at // TOGETHER_SECONDS
-    return pin.seq, pin.number, pin.canary, due, search.width, search.include, search.partial, search.strong
+    return pin.seq, pin.number, pin.canary, due, _shape(search)
 
 
 def _likely(k: int, shards: int) -> int:

@@ -43,7 +43,11 @@ class Shard:
         )
         head["n"] = len(rows)
         told = rows[: call.head.get("documents_first", len(rows))]
-        return (head | {"documents": [[self._document(row) for row in told]]} if call.head["documents"] else head), tail
+        return (
+            head | {"documents": [[self._document(row) for row in told]] * call.head.get("queries", 1)}
+            if call.head["documents"]
+            else head
+        ), tail
 
     def _fetch(self, call: Call) -> Any:
         return {"documents": [self._document(row) for row in call.head["rows"]]}, b"\0" * 8 * sum(
